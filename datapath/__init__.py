@@ -1,0 +1,1 @@
+"""The kernel side: links, tc filters, eBPF programs and maps."""

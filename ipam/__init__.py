@@ -1,0 +1,1 @@
+"""Address pools and addresses: one etcd key per address, granted by compare-and-swap."""

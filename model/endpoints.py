@@ -1,0 +1,30 @@
+"""A container's interface in a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.addresses import IPAddress, IPNetwork, MacAddress
+from model.ids import IDENTITY_INIT, DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The value of ``/hawse/v1/endpoints/<node>/<endpoint id>``.
+
+    Not leased: an agent that is down is not a host that is down.
+    """
+
+    endpoint_id: EndpointId
+    node: NodeName
+    network: IPNetwork
+    """The pool of the hawse network it is in."""
+    docker_network: DockerNetworkId
+    vni: Vni
+    addresses: tuple[IPAddress, ...]
+    mac: MacAddress
+    identity: IdentityId = IDENTITY_INIT
+    sandbox_key: str | None = None
+    """Path of the container's network namespace, once Join has said so."""
+    created_at: str = ""
+    """RFC 3339 in UTC."""

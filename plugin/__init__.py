@@ -1,0 +1,1 @@
+"""What runs: settings, wiring and the life cycle of the agent inside the managed plugin."""
