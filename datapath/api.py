@@ -5,10 +5,11 @@ Two implementations, one contract suite (``tests/contract/test_datapath.py``): :
 
 How packets go (ADR 0003):
 
-1. Every container interface is a veth pair. Its host end carries one tc filter (ingress: ``from_container``); programs are
-   shared, what differs per endpoint stands in maps keyed by the host end's ifindex.
+1. Every container interface is a veth pair. Its host end carries one tc filter (ingress: ``from_container``); programs
+   are shared, what differs per endpoint stands in maps keyed by the host end's ifindex.
 2. ``from_container`` checks the source, answers ARP, looks the destination up in the ipcache ``{vni, address}`` and
-   delivers: on this host by ``bpf_redirect_peer``, on another through the one VXLAN device (VNI = network, GBP = identity).
+   delivers: on this host by ``bpf_redirect_peer``, on another through the one VXLAN device (VNI = network, GBP =
+   identity).
 3. ``from_overlay`` (tc ingress of the VXLAN device) accepts packets of known nodes only and delivers the same way.
 
 Cost per endpoint on its own host: one map entry by ifindex and one ipcache entry per address; on every other host: one
@@ -123,8 +124,8 @@ class Datapath(Protocol):
     def start(self, config: DatapathConfig) -> None:
         """Make the tunnel device, programs and maps stand; adopt what is pinned and unchanged.
 
-        Nothing is compiled when the pinned programs were built from the same source with the same options. Calling it again
-        applies a changed config.
+        Nothing is compiled when the pinned programs were built from the same source with the same options. Calling it
+        again applies a changed config.
 
         Raises:
             ProgramLoadError: a program did not compile or load.
@@ -139,7 +140,8 @@ class Datapath(Protocol):
     def ensure_endpoint(self, spec: EndpointSpec) -> LocalEndpoint:
         """Connect a container interface: veth pair, filter, then its map entries last (nothing passes before that).
 
-        Same spec again = the same answer and no change; another spec for the same id replaces addresses, MAC and identity.
+        Same spec again = the same answer and no change; another spec for the same id replaces addresses, MAC and
+        identity.
         """
         ...
 
@@ -168,7 +170,10 @@ class Datapath(Protocol):
         ...
 
     def destroy(self) -> None:
-        """Remove every link, filter, map and program of hawse from this host (uninstall); running endpoints lose their network."""
+        """Remove every link, filter, map and program of hawse from this host (uninstall).
+
+        Running endpoints lose their network.
+        """
         ...
 
     def close(self) -> None:

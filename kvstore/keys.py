@@ -13,8 +13,8 @@ Keys are text and readable, because ``etcdctl get --prefix /hawse/v1/`` is an op
     /hawse/v1/endpoints/<node>/<endpoint id>      Endpoint
     /hawse/v1/leader                              leased: the node that collects garbage for the cluster
 
-A pool is written with ``-`` for its ``/``: ``10.1.0.0-16``. Builders and parsers come in pairs; a parser refuses what its
-builder cannot have made.
+A pool is written with ``-`` for its ``/``: ``10.1.0.0-16``. Builders and parsers come in pairs; a parser refuses what
+its builder cannot have made.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 How it is used:
 
-1. Every write is one transaction on ``mod_revision`` (:func:`absent`, :func:`unchanged`); a lock is never trusted alone.
-2. Readers keep a view: a snapshot at revision R, then a watch from R + 1 (:mod:`kvstore.watcher`). A store revision is
+1. Every write is one transaction on ``mod_revision`` (:func:`absent`, :func:`unchanged`); no lock is trusted alone.
+2. Readers keep a view: a snapshot at revision R, then a watch from R + 1 (:mod:`kvstore.watcher`). A revision is
    global, so «I have seen revision N» is enough to know that a write of N is visible.
 3. Blocking calls take the time that :func:`model.deadline.remaining_s` leaves, and at most the store's own time limit.
 
@@ -90,8 +90,8 @@ class TxnResult:
     revision: int
     """Store revision after the transaction."""
     current: tuple[KeyValue | None, ...] = ()
-    """When it did not succeed: the compared keys as they are now, in the order of the comparisons (None: absent), read in
-    the same transaction, so a retry needs no further round trip."""
+    """When it did not succeed: the compared keys as they are now, in the order of the comparisons (None: absent), read
+    in the same transaction, so a retry needs no further round trip."""
 
 
 class EventKind(enum.Enum):
@@ -103,7 +103,7 @@ class EventKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of one key. For a deletion ``item.value`` is empty and ``item.mod_revision`` is that of the deletion."""
+    """One change of one key. For a deletion ``item.value`` is empty, ``item.mod_revision`` that of the deletion."""
 
     kind: EventKind
     item: KeyValue
@@ -159,8 +159,8 @@ class Store(Protocol):
     """A consistent, watchable key-value store. All methods may be called from any thread.
 
     Every method but :meth:`status` raises:
-        StoreUnavailable: the store cannot be reached, has no leader, or did not answer in time. A write may or may not have
-            been done; that is why every write of hawse is idempotent.
+        StoreUnavailable: the store cannot be reached, has no leader, or did not answer in time. A write may or may not
+            have been done; that is why every write of hawse is idempotent.
         DeadlineExceeded: the caller's own deadline was over before the call was made.
     """
 

@@ -83,8 +83,8 @@ class AddressKind(enum.StrEnum):
 class AddressRecord:
     """One address that is in use: the value of one etcd key.
 
-    The key exists exactly as long as ``holders`` is not empty. In global scope the Swarm leader and the worker that runs
-    the task both hold the address, so neither can free it under the other.
+    The key exists exactly as long as ``holders`` is not empty. In global scope the Swarm leader and the worker that
+    runs the task both hold the address, so neither can free it under the other.
     """
 
     kind: AddressKind
