@@ -1,0 +1,206 @@
+"""An agent's state for tests of the API and of the command: values that the test sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Sequence
+
+from datapath.api import Direction, Feature, LocalEndpoint, PacketCounter
+from kvstore.store import StoreStatus
+from model.addresses import AddressKind, AddressRecord, MacAddress, PoolRecord
+from model.endpoints import Endpoint
+from model.errors import HawseError
+from model.ids import DockerNetworkId, EndpointId, NodeName, Vni
+from model.networks import Network
+from model.nodes import Node
+from observe.state import (
+    AgentState,
+    AgentStatus,
+    DatapathStatus,
+    Finding,
+    HeldAddress,
+    ProgramOrigin,
+    Scope,
+)
+
+HERE = NodeName("alpha")
+THERE = NodeName("beta")
+POOL = ipaddress.ip_network("10.1.0.0/24")
+OTHER_POOL = ipaddress.ip_network("10.9.0.0/16")
+CREATED = "2026-03-01T10:00:00Z"
+ENDPOINT_HERE = EndpointId("1f" * 32)
+ENDPOINT_THERE = EndpointId("2e" * 32)
+
+
+def a_status() -> AgentStatus:
+    return AgentStatus(
+        version="0.1.0",
+        uptime_s=3723.5,
+        node=HERE,
+        address=ipaddress.ip_address("192.0.2.1"),
+        scope=Scope.GLOBAL,
+        scope_warning=None,
+        store=StoreStatus(
+            healthy=True,
+            detail="http://127.0.0.1:2379, etcd 3.4.23",
+            endpoints=("http://127.0.0.1:2379",),
+            revision=4711,
+            db_size_bytes=20480,
+        ),
+        datapath=DatapathStatus(
+            device="hawse0",
+            tunnel_port=8472,
+            mtu_bytes=1450,
+            programs=ProgramOrigin.ADOPTED,
+            features=(
+                Feature(name="vxlan-gbp", available=True, required=True, detail=""),
+                Feature(name="redirect-peer", available=True, required=True, detail=""),
+                Feature(name="netkit", available=False, required=False, detail="kernel too old; veth is used instead"),
+            ),
+        ),
+        problems=(),
+    )
+
+
+def a_node(name: NodeName, address: str) -> Node:
+    return Node(
+        name=name,
+        address=ipaddress.ip_address(address),
+        tunnel_port=8472,
+        mtu_bytes=1450,
+        version="0.1.0",
+        registered_at=CREATED,
+    )
+
+
+def an_endpoint(ident: EndpointId, node: NodeName, address: str) -> Endpoint:
+    ip = ipaddress.ip_address(address)
+    return Endpoint(
+        endpoint_id=ident,
+        node=node,
+        network=POOL,
+        docker_network=DockerNetworkId("c0ffee" * 4),
+        vni=Vni(4097),
+        addresses=(ip,),
+        mac=MacAddress.for_address(4097, ip),
+        sandbox_key="/var/run/docker/netns/abc",
+        created_at=CREATED,
+    )
+
+
+def held(address: str, kind: AddressKind, *holders: str) -> HeldAddress:
+    return HeldAddress(
+        pool=POOL,
+        address=ipaddress.ip_address(address),
+        record=AddressRecord(kind=kind, holders=holders, granted_at=CREATED),
+    )
+
+
+def a_counter(reason: int, text: str, direction: Direction, packets: int) -> PacketCounter:
+    return PacketCounter(reason=reason, text=text, direction=direction, packets=packets, bytes=packets * 100)
+
+
+class FixedAgentState(AgentState):
+    """Answers what stands in its attributes; raises ``store_error`` and ``kernel_error`` where the real one would."""
+
+    def __init__(self) -> None:
+        self.now = a_status()
+        self.stale: str | None = None
+        self.store_error: Exception | None = None
+        self.kernel_error: HawseError | None = None
+        self.known_nodes: Sequence[Node] = (a_node(THERE, "192.0.2.2"), a_node(HERE, "192.0.2.1"))
+        self.alive_nodes = frozenset({HERE})
+        self.known_networks: Sequence[Network] = (
+            Network(pool=OTHER_POOL, vni=Vni(4098), internal=True, mtu_bytes=1400),
+            Network(
+                pool=POOL,
+                vni=Vni(4097),
+                gateway=ipaddress.ip_address("10.1.0.1"),
+                docker_ids=(("@swarm", DockerNetworkId("c0ffee" * 4)),),
+            ),
+        )
+        self.known_endpoints: Sequence[Endpoint] = (
+            an_endpoint(ENDPOINT_THERE, THERE, "10.1.0.10"),
+            an_endpoint(ENDPOINT_HERE, HERE, "10.1.0.9"),
+        )
+        self.kernel_interfaces: Sequence[LocalEndpoint] = (
+            LocalEndpoint(
+                endpoint_id=ENDPOINT_HERE,
+                host_ifname="hw1f1f1f1f1f1f",
+                container_ifname="hwp1f1f1f1f1f1f",
+                ifindex=7,
+                spec=None,
+            ),
+        )
+        self.known_pools: Sequence[PoolRecord] = (
+            PoolRecord(pool=POOL, holders=("@swarm",), gateway=ipaddress.ip_address("10.1.0.1"), created_at=CREATED),
+        )
+        self.held_addresses: Sequence[HeldAddress] = (
+            held("10.1.0.10", AddressKind.ENDPOINT, "@swarm", "beta"),
+            held("10.1.0.9", AddressKind.ENDPOINT, "@swarm", "alpha"),
+            held("10.1.0.1", AddressKind.GATEWAY, "@swarm"),
+        )
+        self.found: Sequence[Finding] = ()
+        self.packet_counters: Sequence[PacketCounter] = (
+            a_counter(181, "destination unknown", Direction.EGRESS, 3),
+            a_counter(0, "forwarded", Direction.INGRESS, 90),
+            a_counter(132, "invalid source", Direction.EGRESS, 12),
+            a_counter(0, "forwarded", Direction.EGRESS, 100),
+        )
+
+    def change_status(self, **changes: object) -> None:
+        self.now = dataclasses.replace(self.now, **changes)  # type: ignore[arg-type]  # any field, by name
+
+    def node(self) -> NodeName:
+        return HERE
+
+    def staleness(self) -> str | None:
+        return self.stale
+
+    def status(self) -> AgentStatus:
+        return self.now
+
+    def nodes(self) -> Sequence[Node]:
+        self._ask_store()
+        return self.known_nodes
+
+    def alive(self) -> frozenset[NodeName]:
+        self._ask_store()
+        return self.alive_nodes
+
+    def networks(self) -> Sequence[Network]:
+        self._ask_store()
+        return self.known_networks
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        self._ask_store()
+        return self.known_endpoints
+
+    def interfaces(self) -> Sequence[LocalEndpoint]:
+        self._ask_kernel()
+        return self.kernel_interfaces
+
+    def pools(self) -> Sequence[PoolRecord]:
+        self._ask_store()
+        return self.known_pools
+
+    def addresses(self) -> Sequence[HeldAddress]:
+        self._ask_store()
+        return self.held_addresses
+
+    def findings(self) -> Sequence[Finding]:
+        self._ask_store()
+        return self.found
+
+    def counters(self) -> Sequence[PacketCounter]:
+        self._ask_kernel()
+        return self.packet_counters
+
+    def _ask_store(self) -> None:
+        if self.store_error is not None:
+            raise self.store_error
+
+    def _ask_kernel(self) -> None:
+        if self.kernel_error is not None:
+            raise self.kernel_error
