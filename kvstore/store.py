@@ -176,11 +176,19 @@ class Store(Protocol):
         """Do all ``ops`` in one revision if every comparison holds, otherwise nothing.
 
         An empty ``compare`` always holds. A key may stand at most once in ``ops``.
+
+        Raises:
+            NotFound: the lease of a ``Put`` does not exist any more.
+            InvalidInput: a key stands twice in ``ops``.
         """
         ...
 
     def watch(self, prefix: str, start_revision: int) -> Watch:
-        """Deliver every change below ``prefix`` from ``start_revision`` on, in order."""
+        """Deliver every change below ``prefix`` from ``start_revision`` on, in order.
+
+        A store that has not yet come to ``start_revision - 1`` is another one than the snapshot's (or a member that is
+        behind): the iteration raises StoreUnavailable.
+        """
         ...
 
     def grant_lease(self, ttl_s: int) -> LeaseId:
