@@ -1,0 +1,65 @@
+"""The one image of the tests: busybox, with the real ping and iperf3, imported without a registry."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Final
+
+from tests.support.engine import Engine
+from tests.support.shell import must
+
+IMAGE: Final = "hawse-test:latest"
+_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3")
+# A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
+_IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
+
+
+def build(folder: Path) -> Path:
+    """Write the image's archive into ``folder`` and return its path."""
+    archive = folder / "image.tar"
+    if archive.exists():
+        return archive
+    root = folder / "image"
+    for name in ("bin", "etc", "tmp", "www", "proc", "sys", "dev"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(_program("busybox"), root / "bin/busybox")
+    for applet in must([str(root / "bin/busybox"), "--list"]).split():
+        if applet not in ("busybox", "ping", "ping6"):
+            (root / "bin" / applet).symlink_to("busybox")
+    for program in _PROGRAMS:
+        shutil.copy(program, root / "bin")
+        for library in _libraries(program):
+            target = root / library.relative_to("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library, target)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
+    with tarfile.open(archive, "w") as tar:
+        tar.add(root, arcname=".")
+    return archive
+
+
+def load(engine: Engine, archive: Path) -> None:
+    """Make the image known to an engine."""
+    engine("import", "--change", f"CMD {json.dumps(_IDLE)}", str(archive), IMAGE)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise RuntimeError(f"{name} is not installed; scripts/install_requirements.sh --test does that")
+    return found
+
+
+def _libraries(program: str) -> list[Path]:
+    found = []
+    for line in must(["ldd", program]).splitlines():
+        words = line.split()
+        path = next((w for w in words if w.startswith("/")), None)
+        if path is not None:
+            found.append(Path(path))
+    return found

@@ -1,0 +1,51 @@
+"""A Docker Swarm of some engines."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+from tests.support import wait
+from tests.support.engine import Engine
+
+_PORT: Final = 2377
+
+
+def form(members: Sequence[tuple[Engine, ipaddress.IPv4Address]], *, managers: int = 1) -> None:
+    """Make a Swarm: the first member starts it, the first ``managers`` of them are managers."""
+    (first, address), *others = members
+    first("swarm", "init", "--advertise-addr", str(address), "--task-history-limit", "0")
+    tokens = {role: first("swarm", "join-token", "--quiet", role) for role in ("manager", "worker")}
+    for number, (engine, own_address) in enumerate(others, start=1):
+        token = tokens["manager" if number < managers else "worker"]
+        engine("swarm", "join", "--token", token, "--advertise-addr", str(own_address), f"{address}:{_PORT}")
+    wait_ready(first, len(members))
+
+
+def wait_ready(manager: Engine, nodes: int, *, timeout_s: float = 60) -> None:
+    """Wait until a manager sees this many nodes ready."""
+
+    def ready() -> bool:
+        listed = manager.run("node", "ls", "--format", "{{.Status}}")
+        return listed.rc == 0 and listed.out.split().count("Ready") == nodes
+
+    wait.until(f"{nodes} nodes are ready", ready, timeout_s=timeout_s, interval_s=0.2)
+
+
+def running(manager: Engine, service: str) -> list[str]:
+    """Nodes on which a task of the service runs, one entry per task, sorted."""
+    listed = manager(
+        "service", "ps", service, "--filter", "desired-state=running", "--format", "{{.Node}} {{.CurrentState}}"
+    )
+    return sorted(line.split()[0] for line in listed.splitlines() if " Running" in line)
+
+
+def wait_running(manager: Engine, service: str, replicas: int, *, timeout_s: float = 90) -> list[str]:
+    """Wait until this many tasks run; returns their nodes, one entry per task."""
+    return wait.until(
+        f"{replicas} tasks of {service} run",
+        lambda: nodes if len(nodes := running(manager, service)) == replicas else None,
+        timeout_s=timeout_s,
+        interval_s=0.2,
+    )

@@ -1,0 +1,63 @@
+"""The network between the nodes: a bridge in a machine of its own, 10.77.0.0/24, one cable per node."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from tests.support.leftovers import Leftovers
+from tests.support.machine import Machine
+from tests.support.shell import must
+
+NETWORK: Final = ipaddress.IPv4Network("10.77.0.0/24")
+ADDRESS: Final = NETWORK[254]
+"""The underlay's own address on the bridge: what runs there (etcd) is reached by every node."""
+INTERFACE: Final = "eth0"
+
+
+class Underlay(Machine):
+    """The bridge; what all nodes share may run here."""
+
+    def __init__(self, leftovers: Leftovers) -> None:
+        super().__init__("underlay", leftovers)
+        self.must("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        self.must("ip", "addr", "add", f"{ADDRESS}/{NETWORK.prefixlen}", "dev", "br0")
+        self.must("ip", "link", "set", "br0", "up")
+
+    def connect(self, machine: Machine, number: int) -> ipaddress.IPv4Address:
+        """Lay a cable to a machine and give its end the address with this number."""
+        address = NETWORK[number]
+        must(
+            [
+                "ip",
+                "link",
+                "add",
+                _port(machine),
+                "netns",
+                str(self.pid),
+                "type",
+                "veth",
+                "peer",
+                "name",
+                INTERFACE,
+                "netns",
+                str(machine.pid),
+            ]
+        )
+        self.must("ip", "link", "set", _port(machine), "master", "br0", "up")
+        machine.must("ip", "addr", "add", f"{address}/{NETWORK.prefixlen}", "dev", INTERFACE)
+        machine.must("ip", "link", "set", INTERFACE, "up")
+        machine.must("ip", "route", "add", "default", "via", str(ADDRESS))
+        return address
+
+    def cut(self, machine: Machine) -> None:
+        """Pull the plug of a machine's cable at the bridge's end."""
+        self.must("ip", "link", "set", _port(machine), "down")
+
+    def restore(self, machine: Machine) -> None:
+        """Put the plug back in."""
+        self.must("ip", "link", "set", _port(machine), "up")
+
+
+def _port(machine: Machine) -> str:
+    return f"to-{machine.name}"
