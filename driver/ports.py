@@ -1,0 +1,121 @@
+"""What the use cases need of the floors below, as Protocols; :mod:`plugin.wiring` puts the real ones in.
+
+Implemented by :mod:`cluster` (registries) and :mod:`ipam`. All methods may be called from any thread, block no longer
+than :func:`model.deadline.remaining_s`, and raise StoreUnavailable when the store cannot be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from ipam.pool_id import AddressSpace, PoolId
+from model.addresses import IPAddress, IPInterface, IPNetwork
+from model.endpoints import Endpoint
+from model.ids import DockerNetworkId, EndpointId
+from model.networks import Network
+
+
+class NetworkRegistry(Protocol):
+    """The networks of the cluster."""
+
+    def ensure(
+        self,
+        pool: IPNetwork,
+        *,
+        holder: str,
+        docker_id: DockerNetworkId,
+        gateway: IPAddress | None,
+        internal: bool,
+        mtu_bytes: int | None,
+    ) -> Network:
+        """Make the network of the pool if there is none, and note that ``holder`` knows it as ``docker_id``.
+
+        Raises:
+            Conflict: the pool's network has another content.
+        """
+        ...
+
+    def leave(self, docker_id: DockerNetworkId, *, holder: str) -> Network | None:
+        """Take back what :meth:`ensure` noted; None when nothing was. The network goes with the last holder."""
+        ...
+
+    def by_docker_id(self, docker_id: DockerNetworkId) -> Network:
+        """Find a network.
+
+        Raises:
+            NetworkNotFound: neither known nor in the store.
+        """
+        ...
+
+
+class EndpointRegistry(Protocol):
+    """The endpoints of the cluster; those of this node can be written."""
+
+    def put(self, endpoint: Endpoint) -> None:
+        """Record an endpoint of this node.
+
+        Raises:
+            Conflict: another content is recorded under its id; nothing was written.
+        """
+        ...
+
+    def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
+        """Record where an endpoint of this node is used.
+
+        Raises:
+            EndpointNotFound: not recorded.
+        """
+        ...
+
+    def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
+        """Remove the record; None when there was none."""
+        ...
+
+    def get(self, endpoint_id: EndpointId) -> Endpoint:
+        """Find an endpoint of this node.
+
+        Raises:
+            EndpointNotFound: not recorded.
+        """
+        ...
+
+    def local(self) -> Sequence[Endpoint]:
+        """All endpoints of this node."""
+        ...
+
+    def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
+        """The endpoint, on any node, that has this address."""
+        ...
+
+
+class Addresses(Protocol):
+    """Pools and addresses: :class:`ipam.service.Ipam`."""
+
+    def request_pool(self, *, space: AddressSpace, pool: IPNetwork | None, sub_pool: IPNetwork | None) -> PoolId:
+        """Hold a pool, a certain one or any; again the same answer for the same pool."""
+        ...
+
+    def release_pool(self, pool_id: PoolId) -> None:
+        """Give a pool back; unknown ones are no error."""
+        ...
+
+    def request_address(self, pool_id: PoolId, *, address: IPAddress | None, gateway: bool) -> IPInterface:
+        """Hold an address, a certain one or any free one."""
+        ...
+
+    def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
+        """Give an address back; unknown ones are no error."""
+        ...
+
+    def reserve(self, pool: IPNetwork, addresses: Iterable[IPAddress]) -> None:
+        """Keep addresses from being given to containers as long as the pool lives; idempotent."""
+        ...
+
+    def drop_hold(self, pool: IPNetwork, holder: str) -> None:
+        """Give a pool back for a holder, unless it still has a network on it; idempotent."""
+        ...
+
+    def holds_pool(self, pool: IPNetwork, holder: str) -> bool:
+        """Whether the holder has requested this very pool; sees what was written a moment ago."""
+        ...
