@@ -1,0 +1,68 @@
+# ruff: noqa: N999 # the name that gunicorn looks for
+"""How gunicorn serves the agent; ``plugin/config.json`` starts it with this file.
+
+1. The master binds both sockets before anything of the agent is imported: dockerd dials the plugin's socket soon after
+   the start, and gives a plugin up that does not answer. So this file imports next to nothing.
+2. One worker process imports :mod:`plugin.app` and holds all state and BPF descriptors; threads serve the calls. When
+   it dies, the master starts another, on sockets that never closed: calls made meanwhile wait in their queue.
+3. The engine's connections stay open as long as it likes: a connection closed under a request costs dockerd a second.
+4. SIGTERM: the worker ends its calls and stops the agent, well before the engine's SIGKILL after 10 s.
+
+Source: https://docs.gunicorn.org/en/stable/settings.html
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from model.errors import InvalidInput
+from plugin import logs
+from plugin.settings import Settings
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+PLUGIN_SOCKET: Final = Path("/run/docker/plugins/hawse.sock")
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_env(os.environ)
+    except InvalidInput:
+        # The application refuses every call with the reason, which then reaches the user; for that it must be served.
+        return Settings.from_env({})
+
+
+_SETTINGS: Final = _settings()
+
+wsgi_app = "plugin.app:application()"
+bind = [f"unix:{PLUGIN_SOCKET}", f"unix:{_SETTINGS.agent_socket}"]
+umask = 0o177
+worker_class = "gthread"
+workers = 1
+threads = 32
+# Threads block in etcd and in the kernel, each call with its own deadline; a busy worker is no dead worker.
+timeout = 0
+graceful_timeout = 8
+keepalive = 3600
+# A worker's heartbeat file on a disk that stalls would stall the worker.
+worker_tmp_dir = "/dev/shm"  # noqa: S108 # the directory of a private mount namespace
+control_socket_disable = True
+proc_name = "hawse"
+logconfig_dict = logs.configuration(_SETTINGS.log_level)
+
+
+def on_starting(_arbiter: Arbiter) -> None:
+    """Make the directories of the sockets; sockets left behind by a killed agent are replaced by gunicorn itself."""
+    for socket in (PLUGIN_SOCKET, _SETTINGS.agent_socket):
+        socket.parent.mkdir(parents=True, exist_ok=True)
+
+
+def worker_exit(_arbiter: Arbiter, worker: Worker) -> None:
+    """Stop the agent once the last call has been answered."""
+    agent = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("agent")
+    if agent is not None:
+        agent.stop()
