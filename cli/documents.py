@@ -129,8 +129,8 @@ class Endpoint(TypedDict):
 
     id: str
     node: str
-    network: str
-    docker_network: str
+    network: str | None
+    docker_network: str | None
     vni: int
     addresses: list[str]
     mac: str

@@ -6,11 +6,11 @@ import collections
 import ipaddress
 from typing import Final
 
-from datapath.api import Feature, PacketCounter
+from datapath.api import EndpointSpec, Feature, LocalEndpoint, PacketCounter
 from kvstore.store import StoreStatus
 from model.addresses import IPAddress, IPNetwork
 from model.endpoints import Endpoint
-from model.errors import StoreError
+from model.errors import DatapathError, StoreError
 from model.ids import NodeName
 from model.nodes import Node
 from observe.document import (
@@ -94,27 +94,26 @@ def networks(state: AgentState) -> NetworksDocument:
 
 
 def endpoints(state: AgentState) -> EndpointsDocument:
-    """Describe the container interfaces, by network and address."""
+    """Describe the container interfaces, by network and address.
+
+    While the store has not been reached, those of this host, as the kernel has them.
+    """
     here = state.node()
-    interfaces = {local.endpoint_id: local.host_ifname for local in state.interfaces()}
-    found = [
-        EndpointDocument(
-            id=endpoint.endpoint_id,
-            node=endpoint.node,
-            network=str(endpoint.network),
-            docker_network=endpoint.docker_network,
-            vni=endpoint.vni,
-            addresses=[str(address) for address in endpoint.addresses],
-            mac=str(endpoint.mac),
-            identity=endpoint.identity,
-            interface=interfaces.get(endpoint.endpoint_id) if endpoint.node == here else None,
-            sandbox=endpoint.sandbox_key,
-            this_node=endpoint.node == here,
-            created_at=endpoint.created_at,
+    try:
+        recorded = sorted(state.endpoints(), key=_endpoint_order)
+    except StoreError as err:
+        return EndpointsDocument(
+            endpoints=[_kernel_endpoint(local, local.spec, here) for local in state.interfaces() if local.spec],
+            warning=f"only the interfaces of this host are shown, as the kernel has them: {err}",
         )
-        for endpoint in sorted(state.endpoints(), key=_endpoint_order)
-    ]
-    return EndpointsDocument(endpoints=found, warning=state.staleness())
+    warning = state.staleness()
+    try:
+        interfaces = {local.endpoint_id: local.host_ifname for local in state.interfaces()}
+    except DatapathError as err:
+        interfaces = {}
+        warning = f"the interfaces of this host are not shown: {err}"
+    found = [_endpoint(endpoint, here=here, interface=interfaces.get(endpoint.endpoint_id)) for endpoint in recorded]
+    return EndpointsDocument(endpoints=found, warning=warning)
 
 
 def addresses(state: AgentState) -> AddressesDocument:
@@ -219,6 +218,40 @@ def _node(node: Node, *, here: NodeName, alive: frozenset[NodeName]) -> NodeDocu
         alive=node.name in alive,
         this_node=node.name == here,
         registered_at=node.registered_at,
+    )
+
+
+def _endpoint(endpoint: Endpoint, *, here: NodeName, interface: str | None) -> EndpointDocument:
+    return EndpointDocument(
+        id=endpoint.endpoint_id,
+        node=endpoint.node,
+        network=str(endpoint.network),
+        docker_network=endpoint.docker_network,
+        vni=endpoint.vni,
+        addresses=[str(address) for address in endpoint.addresses],
+        mac=str(endpoint.mac),
+        identity=endpoint.identity,
+        interface=interface if endpoint.node == here else None,
+        sandbox=endpoint.sandbox_key,
+        this_node=endpoint.node == here,
+        created_at=endpoint.created_at,
+    )
+
+
+def _kernel_endpoint(local: LocalEndpoint, spec: EndpointSpec, here: NodeName) -> EndpointDocument:
+    return EndpointDocument(
+        id=local.endpoint_id,
+        node=here,
+        network=None,
+        docker_network=None,
+        vni=spec.vni,
+        addresses=[str(address) for address in spec.addresses],
+        mac=str(spec.mac),
+        identity=spec.identity,
+        interface=local.host_ifname,
+        sandbox=None,
+        this_node=True,
+        created_at="",
     )
 
 

@@ -163,8 +163,10 @@ class EndpointDocument:
 
     id: Annotated[str, Meta(description="Docker's id of the endpoint.")]
     node: str
-    network: Cidr
-    docker_network: Annotated[str, Meta(description="Docker's id of the network.")]
+    network: Annotated[
+        str | None, Meta(description="The network's pool; null when only the kernel is known, because etcd is away.")
+    ]
+    docker_network: Annotated[str | None, Meta(description="Docker's id of the network; null like network.")]
     vni: int
     addresses: list[Address]
     mac: str

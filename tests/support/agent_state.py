@@ -6,12 +6,12 @@ import dataclasses
 import ipaddress
 from collections.abc import Sequence
 
-from datapath.api import Direction, Feature, LocalEndpoint, PacketCounter
+from datapath.api import Direction, EndpointSpec, Feature, LocalEndpoint, PacketCounter
 from kvstore.store import StoreStatus
 from model.addresses import AddressKind, AddressRecord, MacAddress, PoolRecord
 from model.endpoints import Endpoint
 from model.errors import HawseError
-from model.ids import DockerNetworkId, EndpointId, NodeName, Vni
+from model.ids import IDENTITY_INIT, DockerNetworkId, EndpointId, NodeName, Vni
 from model.networks import Network
 from model.nodes import Node
 from observe.state import (
@@ -74,6 +74,10 @@ def a_node(name: NodeName, address: str) -> Node:
     )
 
 
+def a_mac(address: str) -> MacAddress:
+    return MacAddress(f"0a:00:00:00:00:{int(address.rpartition('.')[2]):02x}")
+
+
 def an_endpoint(ident: EndpointId, node: NodeName, address: str) -> Endpoint:
     ip = ipaddress.ip_address(address)
     return Endpoint(
@@ -83,7 +87,7 @@ def an_endpoint(ident: EndpointId, node: NodeName, address: str) -> Endpoint:
         docker_network=DockerNetworkId("c0ffee" * 4),
         vni=Vni(4097),
         addresses=(ip,),
-        mac=MacAddress.for_address(4097, ip),
+        mac=a_mac(address),
         sandbox_key="/var/run/docker/netns/abc",
         created_at=CREATED,
     )
@@ -130,7 +134,14 @@ class FixedAgentState(AgentState):
                 host_ifname="hw1f1f1f1f1f1f",
                 container_ifname="hwp1f1f1f1f1f1f",
                 ifindex=7,
-                spec=None,
+                spec=EndpointSpec(
+                    endpoint_id=ENDPOINT_HERE,
+                    vni=Vni(4097),
+                    addresses=(ipaddress.ip_address("10.1.0.9"),),
+                    mac=a_mac("10.1.0.9"),
+                    identity=IDENTITY_INIT,
+                    mtu_bytes=1450,
+                ),
             ),
         )
         self.known_pools: Sequence[PoolRecord] = (

@@ -32,16 +32,16 @@ def violations(value: Any, schema: dict[str, Any], root: dict[str, Any], where: 
         return [f"{where}: not of type {schema['type']}"]
     if "enum" in schema and value not in schema["enum"]:
         return [f"{where}: {value!r} is none of {schema['enum']}"]
-    if "properties" in schema:
-        return _object_violations(value, schema, root, where)
-    if "items" in schema:
-        items = (violations(item, schema["items"], root, f"{where}[{number}]") for number, item in enumerate(value))
-        return [violation for each in items for violation in each]
-    return []
+    return _inner_violations(value, schema, root, where)
 
 
-def _object_violations(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str) -> list[str]:
-    found = [f"{where}: has no {name}" for name in schema["required"] if name not in value]
+def _inner_violations(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str) -> list[str]:
+    found = []
+    for number, item in enumerate(value if "items" in schema else ()):
+        found += violations(item, schema["items"], root, f"{where}[{number}]")
+    if "properties" not in schema:
+        return found
+    found += [f"{where}: has no {name}" for name in schema["required"] if name not in value]
     for name, field in value.items():
         if name in schema["properties"]:
             found += violations(field, schema["properties"][name], root, f"{where}.{name}")

@@ -103,6 +103,28 @@ def test_endpoints_are_sorted_by_number_and_only_local_ones_have_an_interface(cl
     ]
 
 
+def test_endpoints_of_this_host_are_shown_before_the_store_was_reached(
+    client: FlaskClient, state: FixedAgentState
+) -> None:
+    state.store_error = StoreUnavailable("etcd cannot be reached")
+
+    document = _get(client, "/v1/endpoints")
+
+    assert document["warning"].endswith("etcd cannot be reached")
+    assert [(endpoint["id"], endpoint["network"], endpoint["addresses"]) for endpoint in document["endpoints"]] == [
+        (ENDPOINT_HERE, None, ["10.1.0.9"])
+    ]
+
+
+def test_endpoints_are_shown_when_the_kernel_does_not_answer(client: FlaskClient, state: FixedAgentState) -> None:
+    state.kernel_error = DatapathError("netlink: permission denied")
+
+    document = _get(client, "/v1/endpoints")
+
+    assert document["warning"] == "the interfaces of this host are not shown: netlink: permission denied"
+    assert [endpoint["interface"] for endpoint in document["endpoints"]] == [None, None]
+
+
 def test_addresses_name_the_endpoint_that_has_them(client: FlaskClient) -> None:
     document = _get(client, "/v1/addresses")
 
@@ -149,7 +171,7 @@ def test_listing_says_when_it_may_be_out_of_date(client: FlaskClient, state: Fix
     assert _get(client, path)["warning"] == "etcd has not answered for 12 seconds"
 
 
-@pytest.mark.parametrize("path", ["/v1/nodes", "/v1/networks", "/v1/endpoints", "/v1/addresses", "/v1/check"])
+@pytest.mark.parametrize("path", ["/v1/nodes", "/v1/networks", "/v1/addresses", "/v1/check"])
 @pytest.mark.parametrize("error", [StoreUnavailable("etcd cannot be reached"), DeadlineExceeded("out of time")])
 def test_store_that_does_not_answer_is_503_with_the_reason(
     client: FlaskClient, state: FixedAgentState, path: str, error: Exception
