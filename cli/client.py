@@ -25,7 +25,11 @@ class ClientError(Exception):
 
 
 class AgentUnreachable(ClientError):
-    """Nothing that answers is at the socket, or it may not be asked."""
+    """Nothing that answers is at the socket."""
+
+
+class AgentForbidden(AgentUnreachable):
+    """The socket may not be used; waiting does not help."""
 
 
 class AgentFailed(ClientError):
@@ -43,24 +47,28 @@ class AgentClient:
         """Ask for a document.
 
         Raises:
-            AgentUnreachable: no socket, nobody listens, no permission, or no answer in time.
+            AgentUnreachable: no socket, nobody listens, no permission, or no whole answer in time.
             AgentFailed: an error, or an answer that is not a document of this kind.
         """
         try:
             status, body = self._exchange(path)
         except PermissionError as err:
-            raise AgentUnreachable(f"No permission to use {self._path}: run hawse as root") from err
+            raise AgentForbidden(f"No permission to use {self._path}: run hawse as root") from err
         except TimeoutError as err:
             raise AgentUnreachable(
                 f"The hawse agent did not answer at {self._path} within {self._timeout_s:g} seconds; "
                 "its log says what it waits for: journalctl -u docker"
             ) from err
-        except (FileNotFoundError, ConnectionError, http.client.RemoteDisconnected) as err:
+        except (FileNotFoundError, ConnectionError) as err:
             raise AgentUnreachable(
                 f"The hawse agent does not answer at {self._path}: is the plugin enabled? docker plugin ls"
             ) from err
         except OSError as err:
             raise AgentUnreachable(f"{self._path} cannot be used as a socket: {err.strerror or err}") from err
+        except http.client.IncompleteRead as err:
+            raise AgentUnreachable(
+                f"The hawse agent at {self._path} went away in the middle of its answer; run the command again"
+            ) from err
         except http.client.HTTPException as err:
             raise AgentFailed(f"What listens at {self._path} does not speak HTTP: is it the hawse agent?") from err
         return self._read(status, body, kind)
@@ -73,31 +81,37 @@ class AgentClient:
             connection = http.client.HTTPConnection("hawse")
             connection.sock = channel
             connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
-            response = connection.getresponse()
-            body = bytearray()
-            while True:
-                # The socket's own timeout is for one read; a server that drips must not hold the command for ever.
-                left_s = ends - time.monotonic()
-                if left_s <= 0:
-                    raise TimeoutError
-                channel.settimeout(left_s)
-                chunk = response.read1(_CHUNK_BYTES)
-                if not chunk:
-                    return response.status, bytes(body)
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise AgentFailed(f"The answer at {self._path} is larger than {MAX_ANSWER_BYTES} bytes")
+            with connection.getresponse() as response:
+                return response.status, self._body(response, channel, ends)
+
+    def _body(self, response: http.client.HTTPResponse, channel: socket.socket, ends: float) -> bytes:
+        body = bytearray()
+        while True:
+            # The socket's own timeout is for one read; a server that drips must not hold the command for ever.
+            left_s = ends - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            channel.settimeout(left_s)
+            chunk = response.read1(_CHUNK_BYTES)
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise AgentFailed(f"The answer at {self._path} is larger than {MAX_ANSWER_BYTES} bytes")
+            if not chunk:
+                if response.length:
+                    # read1 takes an early end for the end.
+                    raise http.client.IncompleteRead(bytes(body), response.length)
+                return bytes(body)
 
     def _read(self, status: int, body: bytes, kind: type[Document]) -> Document:
         try:
             answer = json.loads(body)
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             raise AgentFailed(
-                f"What listens at {self._path} answered {status} and no JSON: is it the hawse agent?"
+                f"What listens at {self._path} answered with status {status} and no JSON: is it the hawse agent?"
             ) from err
         if status != HTTPStatus.OK:
-            sentence = answer.get("error") if isinstance(answer, dict) else None
-            raise AgentFailed(sentence if isinstance(sentence, str) else f"The agent answered with status {status}")
+            reason = answer.get("error") if isinstance(answer, dict) else None
+            raise AgentFailed(f"The hawse agent could not answer: {reason or f'status {status}'}")
         try:
             return conform(answer, kind)
         except Mismatch as err:

@@ -10,13 +10,14 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeVar
 
 import click
 
 from cli import documents, render
-from cli.client import AgentClient, AgentFailed, AgentUnreachable
+from cli.client import AgentClient, AgentFailed, AgentForbidden, AgentUnreachable
 from cli.table import printable
 
 Document = TypeVar("Document")
@@ -28,13 +29,26 @@ EXIT_UNREACHABLE: Final = 3
 EXIT_INTERRUPTED: Final = 130
 """128 + SIGINT, as shells do."""
 
-_SOCKET_HELP: Final = "The agent's socket."
+_POLL_S: Final = 0.2
 
 
-def _choices(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every command has."""
-    output = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-    return output(click.pass_obj(command))
+def _use_socket(context: click.Context, _option: click.Parameter, path: str | None) -> None:
+    if path is not None:
+        context.obj = AgentClient(path)
+
+
+def _asks(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what every command that asks the agent has: ``-o``, and ``--socket`` for those who write it last."""
+    output = click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="For people, or for programs.",
+    )
+    socket = click.option("--socket", callback=_use_socket, expose_value=False, hidden=True)
+    return socket(output(click.pass_obj(command)))
 
 
 @click.group(
@@ -42,20 +56,34 @@ def _choices(command: Callable[..., None]) -> Callable[..., None]:
     epilog="Exit codes: 0 all is well, 1 a failure or a finding, 2 wrong usage, 3 the agent does not answer.",
 )
 @click.option(
-    "--socket", envvar="HAWSE_SOCKET", default=DEFAULT_SOCKET, show_default=True, show_envvar=True, help=_SOCKET_HELP
+    "--socket",
+    metavar="PATH",
+    envvar="HAWSE_SOCKET",
+    default=DEFAULT_SOCKET,
+    show_default=True,
+    show_envvar=True,
+    callback=_use_socket,
+    expose_value=False,
+    help="The agent's socket.",
 )
 @click.version_option(package_name="hawse", prog_name="hawse", message="%(prog)s %(version)s")
-@click.pass_context
-def hawse(context: click.Context, socket: str) -> None:
+def hawse() -> None:
     """Show what the hawse agent of this host knows: networks, containers, addresses, packets."""
-    context.obj = AgentClient(socket)
 
 
 @hawse.command()
-@_choices
-def status(client: AgentClient, output: str) -> None:
+@click.option(
+    "--wait",
+    "wait_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="Wait until all is well, at most SECONDS.",
+)
+@_asks
+def status(client: AgentClient, output: str, wait_s: float) -> None:
     """Say whether the agent, etcd and the datapath are well; exit 1 when not."""
-    document = client.get("/v1/status", documents.Status)
+    document = _status_within(client, wait_s)
     _write(output, document, render.status)
     if not document["healthy"]:
         raise click.exceptions.Exit(EXIT_FAILED)
@@ -67,7 +95,7 @@ def node() -> None:
 
 
 @node.command("ls")
-@_choices
+@_asks
 def node_ls(client: AgentClient, output: str) -> None:
     """List the hosts and whether their agents run (* = this one)."""
     document = client.get("/v1/nodes", documents.Nodes)
@@ -81,7 +109,7 @@ def network() -> None:
 
 
 @network.command("ls")
-@_choices
+@_asks
 def network_ls(client: AgentClient, output: str) -> None:
     """List the networks with their pool and VNI."""
     document = client.get("/v1/networks", documents.Networks)
@@ -95,7 +123,7 @@ def endpoint() -> None:
 
 
 @endpoint.command("ls")
-@_choices
+@_asks
 def endpoint_ls(client: AgentClient, output: str) -> None:
     """List the interfaces of containers on all hosts."""
     document = client.get("/v1/endpoints", documents.Endpoints)
@@ -109,7 +137,7 @@ def ipam() -> None:
 
 
 @ipam.command("ls")
-@_choices
+@_asks
 def ipam_ls(client: AgentClient, output: str) -> None:
     """List the pools and the addresses in use."""
     document = client.get("/v1/addresses", documents.Addresses)
@@ -118,7 +146,7 @@ def ipam_ls(client: AgentClient, output: str) -> None:
 
 
 @ipam.command("check")
-@_choices
+@_asks
 def ipam_check(client: AgentClient, output: str) -> None:
     """Compare addresses with endpoints and Docker's networks; exit 1 when something leaked or is doubled."""
     document = client.get("/v1/check", documents.Check)
@@ -128,7 +156,7 @@ def ipam_check(client: AgentClient, output: str) -> None:
 
 
 @hawse.command()
-@_choices
+@_asks
 def counters(client: AgentClient, output: str) -> None:
     """Count this host's packets: forwarded, and dropped by reason and direction."""
     document = client.get("/v1/counters", documents.Counters)
@@ -145,36 +173,64 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    code: object = 0
     try:
         code = hawse.main(prog_name="hawse", standalone_mode=False)
     except click.ClickException as err:
         err.show()
-        return err.exit_code
+        code = err.exit_code
     except AgentUnreachable as err:
-        return _fail(str(err), EXIT_UNREACHABLE)
+        code = _fail(str(err), EXIT_UNREACHABLE)
     except AgentFailed as err:
-        return _fail(str(err), EXIT_FAILED)
+        code = _fail(str(err), EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+    except OSError as err:
+        _discard_output()
+        code = _fail(f"The output cannot be written: {err.strerror}", EXIT_FAILED)
     return code if isinstance(code, int) else 0
+
+
+def _status_within(client: AgentClient, wait_s: float) -> documents.Status:
+    ends = time.monotonic() + wait_s
+    while True:
+        try:
+            document = client.get("/v1/status", documents.Status)
+        except AgentForbidden:
+            raise
+        except AgentUnreachable:
+            if time.monotonic() >= ends:
+                raise
+        else:
+            if document["healthy"] or time.monotonic() >= ends:
+                return document
+        time.sleep(_POLL_S)
 
 
 def _fail(sentence: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(printable(sentence), file=sys.stderr)
+        click.echo(printable(sentence), err=True)
     return code
 
 
 def _warn(warning: str | None) -> None:
     if warning is not None:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
+        click.echo(f"warning: {printable(warning)}", err=True)
 
 
 def _write(output: str, document: Document, text: Callable[[Document], str]) -> None:
     written = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if output == "json" else text(document)
     try:
-        sys.stdout.write(written)
-        sys.stdout.flush()
+        click.echo(written, nl=False)
     except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python flushes once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has seen enough; the command's own exit code still counts.
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere: Python writes it at exit and would complain once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

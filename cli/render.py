@@ -14,7 +14,6 @@ from cli.documents import (
     Counters,
     Endpoints,
     Feature,
-    Finding,
     Networks,
     Node,
     Nodes,
@@ -24,6 +23,8 @@ from cli.table import Column, printable, table
 
 _SHORT_ID: Final = 12
 _NOTHING: Final = "-"
+_FEW: Final = 3
+"""More holders than this make a table too wide; their number is shown instead."""
 
 
 def status(document: Status) -> str:
@@ -99,7 +100,7 @@ def networks(document: Networks) -> str:
                 _yes(network["internal"]),
                 str(network["mtu_bytes"] or "auto"),
                 str(network["endpoints"]),
-                _joined(_short(docker["id"]) for docker in network["docker_networks"]),
+                _few([_short(docker["id"]) for docker in network["docker_networks"]]),
             )
             for network in document["networks"]
         ],
@@ -124,7 +125,7 @@ def endpoints(document: Endpoints) -> str:
             (
                 _short(endpoint["id"]),
                 endpoint["node"],
-                endpoint["network"],
+                endpoint["network"] or _NOTHING,
                 _joined(endpoint["addresses"]),
                 endpoint["mac"],
                 endpoint["interface"] or ("missing" if endpoint["this_node"] else _NOTHING),
@@ -152,7 +153,7 @@ def addresses(document: Addresses) -> str:
                 pool["gateway"] or _NOTHING,
                 str(pool["in_use"]),
                 str(pool["capacity"] or "huge"),
-                _joined(pool["holders"]),
+                _few(pool["holders"]),
             )
             for pool in document["pools"]
         ],
@@ -175,7 +176,7 @@ def addresses(document: Addresses) -> str:
                 address["kind"],
                 _NOTHING if address["endpoint"] is None else _short(address["endpoint"]),
                 address["node"] or _NOTHING,
-                _joined(address["holders"]),
+                _few(address["holders"]),
             )
             for address in document["addresses"]
         ],
@@ -188,7 +189,9 @@ def check(document: Check) -> str:
     findings = document["findings"]
     if not findings:
         return "Clean: addresses, endpoints and Docker's networks agree.\n"
-    return f"{_count(len(findings), 'finding')}:\n" + "".join(_finding(finding) for finding in findings)
+    rows = [(finding["kind"], finding["subject"], finding["detail"]) for finding in findings]
+    found = table((Column("FINDING"), Column("ABOUT"), Column("WHAT IT IS")), rows)
+    return f"{_count(len(findings), 'finding')}:\n{found}"
 
 
 def counters(document: Counters) -> str:
@@ -286,16 +289,17 @@ def _node_table(found: Sequence[Node]) -> str:
     )
 
 
-def _finding(finding: Finding) -> str:
-    return f"  {printable(finding['kind'])}  {printable(finding['subject'])}: {printable(finding['detail'])}\n"
-
-
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _short(ident: str) -> str:
     return ident[:_SHORT_ID]
+
+
+def _few(words: Sequence[str]) -> str:
+    shown = _joined(words[:_FEW])
+    return shown if len(words) <= _FEW else f"{shown}, +{len(words) - _FEW}"
 
 
 def _joined(words: Iterable[str]) -> str:

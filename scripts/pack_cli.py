@@ -22,8 +22,11 @@ FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip archive can hold."""
 
 MAIN: Final = """\
+import signal
 import sys
 
+# Ctrl-C ends the command like any other, also while modules are imported.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.version_info < (3, 11):
     sys.exit("hawse needs Python 3.11 or newer; this is %d.%d" % sys.version_info[:2])
 
