@@ -17,10 +17,7 @@ if ! [ -s "$work/click.lock" ]; then
     echo "build_cli: requirements/plugin.lock does not pin click; make it again with «make lock»" >&2
     exit 1
 fi
-if ! [ -x .venv/bin/pip ]; then
-    echo "build_cli: there is no .venv; make it with «make venv»" >&2
-    exit 1
-fi
+./scripts/venv.sh
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: --require-hashes \
     --target "$work/site" -r "$work/click.lock"
 
