@@ -12,6 +12,7 @@
     ├── Conflict               something else already has what was asked for
     │   └── CasFailed          a compare-and-swap lost against another writer; read again and retry
     ├── Exhausted              a finite resource (addresses, pools, VNIs, a map) has no room
+    ├── EngineUnavailable      Docker's API does not answer; only background work asks it
     ├── DeadlineExceeded       the caller's time is over; the work may or may not have been done
     ├── StoreError
     │   ├── StoreUnavailable   etcd cannot be reached or has no leader; retry later
@@ -70,6 +71,10 @@ class Exhausted(HawseError):
 
 class DeadlineExceeded(HawseError):
     """The caller's time is over; the work may or may not have been done."""
+
+
+class EngineUnavailable(HawseError):
+    """Docker's API cannot be reached or did not answer in time; only background work ever asks it."""
 
 
 class StoreError(HawseError):

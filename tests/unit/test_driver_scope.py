@@ -1,0 +1,81 @@
+"""SCOPE=auto: asked once, kept, and its change noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from driver.engine import EngineInfo
+from driver.protocol import Scope
+from driver.scope import ASK_TIMEOUT_S, AutoScope
+from model.errors import EngineUnavailable
+
+
+class FakeEngine:
+    """Answers what it is told to; None: does not answer."""
+
+    def __init__(self, *, in_swarm: bool | None) -> None:
+        self.in_swarm = in_swarm
+        self.timeouts: list[float] = []
+
+    def info(self, timeout_s: float) -> EngineInfo:
+        self.timeouts.append(timeout_s)
+        if self.in_swarm is None:
+            raise EngineUnavailable("it boots")
+        return EngineInfo(version="28.5.2", in_swarm=self.in_swarm, live_restore=False)
+
+
+@pytest.mark.parametrize(("in_swarm", "scope"), [(True, Scope.GLOBAL), (False, Scope.LOCAL)])
+def test_scope_follows_the_engine(tmp_path: Path, *, in_swarm: bool, scope: Scope) -> None:
+    engine = FakeEngine(in_swarm=in_swarm)
+
+    assert scope is AutoScope(engine, tmp_path).decide()
+    assert [ASK_TIMEOUT_S] == engine.timeouts
+
+
+@pytest.mark.parametrize("in_swarm", [True, False])
+def test_the_last_answer_holds_while_the_engine_boots(tmp_path: Path, *, in_swarm: bool) -> None:
+    before = AutoScope(FakeEngine(in_swarm=in_swarm), tmp_path).decide()
+
+    assert before is AutoScope(FakeEngine(in_swarm=None), tmp_path).decide()
+
+
+@pytest.mark.parametrize("kept", [None, b"", b"glob", b"\xff\xfe"])
+def test_without_any_answer_the_scope_is_local(tmp_path: Path, kept: bytes | None) -> None:
+    if kept is not None:
+        (tmp_path / "scope").write_bytes(kept)
+
+    assert Scope.LOCAL is AutoScope(FakeEngine(in_swarm=None), tmp_path).decide()
+
+
+def test_an_answer_that_cannot_be_kept_still_counts(tmp_path: Path) -> None:
+    assert Scope.GLOBAL is AutoScope(FakeEngine(in_swarm=True), tmp_path / "missing").decide()
+
+
+def test_a_change_is_told_with_the_command_that_applies_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = FakeEngine(in_swarm=False)
+    scope = AutoScope(engine, tmp_path)
+    scope.decide()
+
+    assert scope.pending_change() is None
+    engine.in_swarm = True
+    sentences = [scope.pending_change(), scope.pending_change()]
+
+    assert sentences[0] == sentences[1]
+    assert "has joined a Swarm" in str(sentences[0])
+    assert "docker plugin enable" in str(sentences[0])
+    assert 1 == caplog.messages.count("scope does not fit any more")
+    assert Scope.GLOBAL is AutoScope(FakeEngine(in_swarm=None), tmp_path).decide(), "the next boot applies it"
+
+
+def test_a_change_that_was_taken_back_is_none(tmp_path: Path) -> None:
+    engine = FakeEngine(in_swarm=True)
+    scope = AutoScope(engine, tmp_path)
+    scope.decide()
+    engine.in_swarm = False
+    assert "is not in a Swarm any more" in str(scope.pending_change())
+
+    engine.in_swarm = True
+
+    assert scope.pending_change() is None
