@@ -1,1 +1,1 @@
-"""Address pools and addresses: one etcd key per address, granted by compare-and-swap."""
+"""Address pools and addresses: who holds what, granted by compare-and-swap so that no race can grant it twice."""
