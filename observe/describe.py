@@ -282,8 +282,9 @@ def _feature(feature: Feature) -> FeatureDocument:
 
 
 def _capacity(pool: IPNetwork) -> int | None:
-    unusable = 2 if isinstance(pool, ipaddress.IPv4Network) and pool.num_addresses > 2 else 0  # noqa: PLR2004 - RFC 3021
-    capacity = pool.num_addresses - unusable
+    # The first address names the network (IPv6: any router in it); IPv4's last one is its broadcast.
+    unusable = 2 if isinstance(pool, ipaddress.IPv4Network) else 1
+    capacity = max(pool.num_addresses - unusable, 0)
     return capacity if capacity <= _LARGEST_JSON_INTEGER else None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from textwrap import dedent
+from pathlib import Path
+from textwrap import dedent, indent
 from typing import TypeVar
 
 import msgspec
@@ -58,6 +59,12 @@ def test_status_when_all_is_well(state: FixedAgentState) -> None:
           alpha *  192.0.2.1  running  0.1.0    8472  1450  2026-03-01T10:00:00Z
           beta     192.0.2.2  down     0.1.0    8472  1450  2026-03-01T10:00:00Z
         """)
+
+
+def test_documentation_shows_what_the_command_shows(state: FixedAgentState) -> None:
+    documentation = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+
+    assert indent(_status(state), "    ") in documentation
 
 
 def test_status_starts_with_what_is_wrong(state: FixedAgentState) -> None:

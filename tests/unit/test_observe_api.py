@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import logging
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask.testing import FlaskClient
 
 from datapath.api import Feature
 from kvstore.store import StoreStatus
+from model.addresses import PoolRecord
 from model.errors import DatapathError, DeadlineExceeded, StoreUnavailable
 from observe.api import create_agent_app
 from observe.routes import ROUTES
@@ -143,6 +145,17 @@ def test_addresses_name_the_endpoint_that_has_them(client: FlaskClient) -> None:
         ("10.1.0.9", "endpoint", ENDPOINT_HERE, "alpha"),
         ("10.1.0.10", "endpoint", ENDPOINT_THERE, "beta"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("pool", "capacity"), [("10.0.0.0/30", 2), ("10.0.0.0/16", 65534), ("fd00::/112", 65535), ("fd00::/64", None)]
+)
+def test_capacity_is_what_can_be_given_out(
+    client: FlaskClient, state: FixedAgentState, pool: str, capacity: int | None
+) -> None:
+    state.known_pools = (PoolRecord(pool=ipaddress.ip_network(pool), holders=("alpha",)),)
+
+    assert _get(client, "/v1/addresses")["pools"][0]["capacity"] == capacity
 
 
 def test_check_lists_findings(client: FlaskClient, state: FixedAgentState) -> None:
