@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * deliver.h: brings a packet to where its destination is.
+ *
+ * Public: deliver_local, deliver_remote. Maps: hawse_config.
+ *
+ * Link-layer addresses stay as they are: every frame goes to the router's address, the receiving
+ * end of the veth pair sees it as its own because bpf_redirect_peer keeps the packet type that the
+ * sending end found.
+ */
+#pragma once
+
+#include "address.h"
+#include "maps.h"
+#include "metrics.h"
+
+/* What the group policy extension of VXLAN looks like to bpf_skb_{get,set}_tunnel_opt. */
+struct vxlan_group_policy {
+	__u32 group;
+};
+
+/* Hand the packet to the container behind the host end with this index, past the stack of the host.
+ */
+static __always_inline int deliver_local(struct __sk_buff *skb, __u32 ifindex,
+					 enum direction direction)
+{
+	count_forwarded(skb, direction);
+	return bpf_redirect_peer(ifindex, 0);
+}
+
+/* Send the packet through the tunnel to another host. */
+static __always_inline int deliver_remote(struct __sk_buff *skb, const struct ipcache_value *place,
+					  __u32 vni, __u16 identity)
+{
+	__u32 index = 0;
+	struct config_value *config = hawse_config.lookup(&index);
+	struct vxlan_group_policy policy = {.group = identity};
+	struct bpf_tunnel_key key = {};
+
+	if (!config || !config->tunnel_ifindex)
+		return -DROP_NO_CONFIGURATION;
+	key.tunnel_id = vni;
+	key.tunnel_ttl = 64;
+	key.remote_ipv4 = bpf_ntohl(place->tunnel_endpoint[3]);
+	key.local_ipv4 = bpf_ntohl(config->node_address[3]);
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX) &&
+	    /* Kernels before 6.0 know no source address; there the route chooses it. */
+	    bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
+				   BPF_F_ZERO_CSUM_TX))
+		return -DROP_NO_TUNNEL_ENDPOINT;
+	if (bpf_skb_set_tunnel_opt(skb, &policy, sizeof(policy)))
+		return -DROP_NO_TUNNEL_ENDPOINT;
+	count_forwarded(skb, DIRECTION_EGRESS);
+	return bpf_redirect(config->tunnel_ifindex, 0);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * packet.h: finds and checks the headers of a frame.
+ *
+ * Public: parse_ethernet, parse_ipv4.
+ *
+ * Both return 0 or -enum drop_reason. Packet memory is only read here and through helpers written:
+ * a program with a direct write gets a prologue that copies every cloned packet, and every TCP
+ * packet is a clone.
+ */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+
+#include "abi.h"
+
+/* Make the first bytes readable: a driver or GRO may have left them in fragments. */
+static __always_inline bool pull(struct __sk_buff *skb, __u32 bytes)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+
+	if (data + bytes <= end)
+		return true;
+	return !bpf_skb_pull_data(skb, bytes);
+}
+
+static __always_inline int parse_ethernet(struct __sk_buff *skb, struct ethhdr **ethernet)
+{
+	void *data, *end;
+	struct ethhdr *header;
+
+	if (skb->vlan_present)
+		return -DROP_VLAN_FILTERED;
+	if (!pull(skb, sizeof(*header)))
+		return -DROP_INVALID_PACKET;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	header = data;
+	if (data + sizeof(*header) > end)
+		return -DROP_INVALID_PACKET;
+	if (header->h_proto == bpf_htons(ETH_P_8021Q) || header->h_proto == bpf_htons(ETH_P_8021AD))
+		return -DROP_VLAN_FILTERED;
+	if (bpf_ntohs(header->h_proto) < ETH_P_802_3_MIN)
+		return -DROP_UNSUPPORTED_L2;
+	*ethernet = header;
+	return 0;
+}
+
+/* Pointers got earlier are void after this. */
+static __always_inline int parse_ipv4(struct __sk_buff *skb, struct ethhdr **ethernet,
+				      struct iphdr **ipv4)
+{
+	void *data, *end;
+	struct iphdr *header;
+	__u32 total;
+
+	if (!pull(skb, ETH_HLEN + sizeof(*header)))
+		return -DROP_INVALID_PACKET;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + ETH_HLEN + sizeof(*header) > end)
+		return -DROP_INVALID_PACKET;
+	header = data + ETH_HLEN;
+	if (header->version != 4 || header->ihl < 5)
+		return -DROP_INVALID_PACKET;
+	total = bpf_ntohs(header->tot_len);
+	/* A packet that is still to be segmented may be longer than the field can say. */
+	if (!skb->gso_size && (total < header->ihl * 4 || total > skb->len - ETH_HLEN))
+		return -DROP_INVALID_PACKET;
+	*ethernet = data;
+	*ipv4 = header;
+	return 0;
+}

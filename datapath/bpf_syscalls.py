@@ -1,0 +1,213 @@
+"""The bpf(2) operations that the agent needs, through libbpf: pins, maps, test runs, probes.
+
+bcc offers neither pinning nor opening of pinned objects, and it brings LLVM into the process; libbpf.so.1 does neither.
+Everything here takes and gives file descriptors and bytes; what the bytes mean is the business of :mod:`datapath.maps`.
+
+Raises (all functions): OSError with the errno of the system call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final
+
+MAP_UPDATE_ANY: Final = 0
+
+
+class _MapInfo(ctypes.Structure):
+    """The first fields of ``struct bpf_map_info``; they never move."""
+
+    _fields_: ClassVar = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+    ]
+
+
+class _RunOptions(ctypes.Structure):
+    """``struct bpf_test_run_opts`` of libbpf 1.0."""
+
+    _fields_: ClassVar = [
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_void_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapInfo:
+    """What the kernel says of a map."""
+
+    key_bytes: int
+    value_bytes: int
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramRun:
+    """Outcome of a program run on one packet."""
+
+    verdict: int
+    packet: bytes
+    duration_ns: int
+    """Mean over all repetitions."""
+
+
+@functools.cache
+def _libbpf() -> ctypes.CDLL:
+    return ctypes.CDLL("libbpf.so.1", use_errno=True)
+
+
+def _check(result: int, what: str) -> int:
+    """Libbpf 1.x returns -errno."""
+    if result < 0:
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+    return result
+
+
+def open_pinned(path: Path) -> int:
+    """Open a pinned map or program; the caller closes the file descriptor."""
+    return _check(_libbpf().bpf_obj_get(os.fsencode(path)), f"open {path}")
+
+
+def pin(fd: int, path: Path) -> None:
+    """Give a map or program a name in a BPF file system."""
+    _check(_libbpf().bpf_obj_pin(fd, os.fsencode(path)), f"pin {path}")
+
+
+def map_info(fd: int) -> MapInfo:
+    """Describe an open map."""
+    info = _MapInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _check(_libbpf().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "describe map")
+    return MapInfo(key_bytes=info.key_size, value_bytes=info.value_size, max_entries=info.max_entries)
+
+
+def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:
+    """Read one value; for a map per CPU ``value_bytes`` counts all CPUs."""
+    value = ctypes.create_string_buffer(value_bytes)
+    try:
+        _check(_libbpf().bpf_map_lookup_elem(fd, key, value), "look up in map")
+    except FileNotFoundError:
+        return None
+    return value.raw
+
+
+def map_update(fd: int, key: bytes, value: bytes) -> None:
+    """Add or replace one entry."""
+    _check(_libbpf().bpf_map_update_elem(fd, key, value, ctypes.c_uint64(MAP_UPDATE_ANY)), "update map")
+
+
+def map_delete(fd: int, key: bytes) -> bool:
+    """Delete one entry; False when there was none."""
+    try:
+        _check(_libbpf().bpf_map_delete_elem(fd, key), "delete from map")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def map_lookup_batch(fd: int, token: bytes | None, count: int, info: MapInfo) -> tuple[bytes, bytes, int, bytes | None]:
+    """Read up to ``count`` entries of a hash map from where ``token`` points (None: the beginning).
+
+    Returns:
+        Keys, values, number of entries, and the token to go on with (None: that was all).
+
+    Raises:
+        OSError: ENOSPC when one bucket holds more than ``count`` entries.
+    """
+    keys = ctypes.create_string_buffer(count * info.key_bytes)
+    values = ctypes.create_string_buffer(count * info.value_bytes)
+    after = ctypes.create_string_buffer(max(4, info.key_bytes))
+    number = ctypes.c_uint32(count)
+    result = _libbpf().bpf_map_lookup_batch(fd, token, after, keys, values, ctypes.byref(number), None)
+    last = False
+    try:
+        _check(result, "read map")
+    except FileNotFoundError:
+        last = True
+    read = number.value
+    return keys.raw[: read * info.key_bytes], values.raw[: read * info.value_bytes], read, None if last else after.raw
+
+
+def map_update_batch(fd: int, keys: bytes, values: bytes, count: int) -> None:
+    """Add or replace entries; on an error those before the offending one have been written."""
+    number = ctypes.c_uint32(count)
+    _check(_libbpf().bpf_map_update_batch(fd, keys, values, ctypes.byref(number), None), "update map")
+
+
+def map_delete_batch(fd: int, keys: bytes, count: int) -> int:
+    """Delete entries up to the first that does not exist.
+
+    Returns:
+        How many were deleted; fewer than ``count``: the next one does not exist.
+    """
+    number = ctypes.c_uint32(count)
+    try:
+        _check(_libbpf().bpf_map_delete_batch(fd, keys, ctypes.byref(number), None), "delete from map")
+    except FileNotFoundError:
+        return number.value
+    return count
+
+
+def possible_cpus() -> int:
+    """How many values a map per CPU has for each key."""
+    return _check(_libbpf().libbpf_num_possible_cpus(), "count CPUs")
+
+
+def run_program(program_fd: int, packet: bytes, *, context: bytes = b"", repeat: int = 1) -> ProgramRun:
+    """Run a program on a packet without any interface; ``context`` is a (possibly shorter) ``struct __sk_buff``."""
+    data_in = ctypes.create_string_buffer(packet, len(packet))
+    data_out = ctypes.create_string_buffer(len(packet) + 256)
+    context_in = ctypes.create_string_buffer(context, max(1, len(context)))
+    options = _RunOptions(
+        sz=ctypes.sizeof(_RunOptions),
+        data_in=ctypes.addressof(data_in),
+        data_size_in=len(packet),
+        data_out=ctypes.addressof(data_out),
+        data_size_out=len(data_out),
+        ctx_in=ctypes.addressof(context_in) if context else None,
+        ctx_size_in=len(context),
+        repeat=repeat,
+    )
+    _check(_libbpf().bpf_prog_test_run_opts(program_fd, ctypes.byref(options)), "run program")
+    return ProgramRun(
+        verdict=ctypes.c_int32(options.retval).value,
+        packet=data_out.raw[: options.data_size_out],
+        duration_ns=options.duration,
+    )
+
+
+def helper_works(program_type: int, helper: int) -> bool:
+    """Load a tiny program that calls the helper and say whether the kernel knows it for this program type."""
+    return _check(_libbpf().libbpf_probe_bpf_helper(program_type, helper, None), f"probe helper {helper}") == 1
+
+
+def map_type_works(map_type: int) -> bool:
+    """Create a tiny map of this type and say whether the kernel can."""
+    return _check(_libbpf().libbpf_probe_bpf_map_type(map_type, None), f"probe map type {map_type}") == 1
+
+
+def create_map(map_type: int, *, key_bytes: int, value_bytes: int, max_entries: int) -> int:
+    """Make an unnamed map; the caller closes the file descriptor."""
+    made = _libbpf().bpf_map_create(map_type, b"hawse_probe", key_bytes, value_bytes, max_entries, None)
+    return _check(made, "create map")

@@ -1,0 +1,225 @@
+"""Links: the veth pair of every endpoint and the one VXLAN device.
+
+An endpoint costs two messages: make the pair, then mark and raise the host end. The alias is what makes a pair an
+endpoint: one without it was left half-made. The host end and the tunnel device get no IPv6 link-local address, so the
+host sends no router solicitations and detects no duplicate addresses on interfaces that it never uses itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from datapath import names
+from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, Request
+from model.addresses import MacAddress
+from model.errors import LinkError
+from model.ids import EndpointId
+
+_RTM_NEWLINK: Final = 16
+_RTM_DELLINK: Final = 17
+_RTM_GETLINK: Final = 18
+_IFF_UP: Final = 1
+_ADDR_GEN_MODE_NONE: Final = 1
+_SKIP_STATISTICS: Final = 1 << 3
+_GONE: Final = frozenset({errno.ENODEV})
+
+_IFLA_ADDRESS: Final = 1
+_IFLA_IFNAME: Final = 3
+_IFLA_MTU: Final = 4
+_IFLA_LINKINFO: Final = 18
+_IFLA_IFALIAS: Final = 20
+_IFLA_INFO_KIND: Final = 1
+_IFLA_INFO_DATA: Final = 2
+_IFLA_VXLAN_PORT: Final = 15
+_IFLA_VXLAN_GBP: Final = 23
+_IFLA_VXLAN_COLLECT_METADATA: Final = 25
+
+_IFINFO: Final = struct.Struct("=BxHiII")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_TYPE_MASK: Final = 0x3FFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What is asked of an interface."""
+
+    ifindex: int
+    ifname: str
+    alias: str
+    mac: bytes
+    mtu_bytes: int
+    up: bool
+    kind: str
+    info: bytes
+    """What only this kind has, not yet read."""
+
+
+class Links:
+    """Makes, finds and removes interfaces.
+
+    Raises:
+        LinkError: from every method, when the kernel refused.
+    """
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+
+    def create_veth(self, endpoint_id: EndpointId, *, mac: MacAddress, mtu_bytes: int) -> Link:
+        """Make the pair of an endpoint, the host end marked and up."""
+        ifname = names.host_ifname(endpoint_id)
+        peer = {"attrs": [
+            ("IFLA_IFNAME", names.container_ifname(endpoint_id)),
+            ("IFLA_ADDRESS", str(mac)),
+            ("IFLA_MTU", mtu_bytes),
+        ]}  # fmt: skip
+        pair = _message(
+            ("IFLA_IFNAME", ifname),
+            ("IFLA_ADDRESS", str(names.router_mac())),
+            ("IFLA_MTU", mtu_bytes),
+            _linkinfo("veth", ("VETH_INFO_PEER", peer)),
+        )
+        mark = _message(
+            ("IFLA_IFNAME", ifname),
+            ("IFLA_IFALIAS", names.alias(endpoint_id)),
+            _no_link_local_addresses(),
+        )
+        _raise_it(mark)
+        self._netlink.execute(
+            f"create veth pair {ifname} of endpoint {endpoint_id}",
+            [Request(pair, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), Request(mark, _RTM_NEWLINK)],
+        )
+        link = self.find(ifname)
+        if link is None:
+            raise LinkError(f"veth pair {ifname} of endpoint {endpoint_id} vanished right after it was made")
+        return link
+
+    def create_vxlan(self, *, port: int, mtu_bytes: int) -> Link:
+        """Make the tunnel device: network, group policy id and peer come with every packet; nothing is learned."""
+        device = _message(
+            ("IFLA_IFNAME", names.TUNNEL_IFNAME),
+            ("IFLA_ADDRESS", str(names.router_mac())),
+            ("IFLA_MTU", mtu_bytes),
+            _linkinfo(
+                "vxlan",
+                ("IFLA_VXLAN_PORT", port),
+                ("IFLA_VXLAN_LEARNING", 0),
+                ("IFLA_VXLAN_COLLECT_METADATA", 1),
+                ("IFLA_VXLAN_GBP", True),
+            ),
+        )
+        raised = _message(("IFLA_IFNAME", names.TUNNEL_IFNAME), _no_link_local_addresses())
+        _raise_it(raised)
+        self._netlink.execute(
+            f"create VXLAN device {names.TUNNEL_IFNAME} on UDP port {port}",
+            [Request(device, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), Request(raised, _RTM_NEWLINK)],
+        )
+        link = self.find(names.TUNNEL_IFNAME)
+        if link is None:
+            raise LinkError(f"VXLAN device {names.TUNNEL_IFNAME} vanished right after it was made")
+        return link
+
+    def configure(self, ifname: str, *, mac: MacAddress, mtu_bytes: int, alias: str | None = None) -> None:
+        """Set what can be set on a link that exists, and raise it."""
+        message = _message(
+            ("IFLA_IFNAME", ifname),
+            ("IFLA_ADDRESS", str(mac)),
+            ("IFLA_MTU", mtu_bytes),
+            *([("IFLA_IFALIAS", alias)] if alias is not None else []),
+        )
+        _raise_it(message)
+        self._netlink.execute(f"configure {ifname}", [Request(message, _RTM_NEWLINK)])
+
+    def remove(self, ifname: str) -> None:
+        """Remove an interface, and with one end of a pair the other; one that is gone is no error."""
+        request = Request(_message(("IFLA_IFNAME", ifname)), _RTM_DELLINK, harmless=_GONE)
+        self._netlink.execute(f"remove {ifname}", [request])
+
+    def find(self, ifname: str) -> Link | None:
+        """One interface by name."""
+        message = _message(("IFLA_IFNAME", ifname), ("IFLA_EXT_MASK", _SKIP_STATISTICS))
+        payload = self._netlink.get(f"find {ifname}", Request(message, _RTM_GETLINK))
+        return None if payload is None else _link(payload)
+
+    def host_ends(self) -> Sequence[Link]:
+        """Every veth that is the host end of one of our pairs, whole or half-made."""
+        message = _message(_linkinfo("veth"), ("IFLA_EXT_MASK", _SKIP_STATISTICS))
+        router = names.router_mac().packed
+        return [
+            link
+            for link in map(_link, self._netlink.dump("list veth interfaces", Request(message, _RTM_GETLINK)))
+            if link.kind == "veth"
+            and (
+                names.endpoint_of_alias(link.alias)
+                or (link.mac == router and names.looks_like_host_ifname(link.ifname))
+            )
+        ]
+
+
+def vxlan_is_usable(link: Link, *, port: int) -> bool:
+    """Is the device what :meth:`Links.create_vxlan` makes? These properties cannot be changed later."""
+    info = dict(_attributes(link.info))
+    return (
+        link.kind == "vxlan"
+        and info.get(_IFLA_VXLAN_PORT) == port.to_bytes(2, "big")
+        and _IFLA_VXLAN_GBP in info
+        and info.get(_IFLA_VXLAN_COLLECT_METADATA) == b"\1"
+    )
+
+
+def _message(*attributes: tuple[str, object]) -> ifinfmsg:
+    message = ifinfmsg()
+    message["attrs"] = list(attributes)
+    return message
+
+
+def _raise_it(message: ifinfmsg) -> None:
+    message["flags"] = _IFF_UP
+    message["change"] = _IFF_UP
+
+
+def _linkinfo(kind: str, *data: tuple[str, object]) -> tuple[str, object]:
+    attributes: list[tuple[str, object]] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        attributes.append(("IFLA_INFO_DATA", {"attrs": list(data)}))
+    return ("IFLA_LINKINFO", {"attrs": attributes})
+
+
+def _no_link_local_addresses() -> tuple[str, object]:
+    inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]}
+    return ("IFLA_AF_SPEC", {"attrs": [("AF_INET6", inet6)]})
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        yield kind & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + length]
+        at += max(_ATTRIBUTE.size, (length + 3) & ~3)
+
+
+def _link(payload: bytes) -> Link:
+    """Read ``struct ifinfomsg`` and the few attributes we use; pyroute2 would read all of them."""
+    _, _, ifindex, flags, _ = _IFINFO.unpack_from(payload)
+    attributes = dict(_attributes(payload[_IFINFO.size :]))
+    info = dict(_attributes(attributes.get(_IFLA_LINKINFO, b"")))
+    return Link(
+        ifindex=ifindex,
+        ifname=_text(attributes.get(_IFLA_IFNAME, b"")),
+        alias=_text(attributes.get(_IFLA_IFALIAS, b"")),
+        mac=attributes.get(_IFLA_ADDRESS, b""),
+        mtu_bytes=int.from_bytes(attributes.get(_IFLA_MTU, b""), sys.byteorder),
+        up=bool(flags & _IFF_UP),
+        kind=_text(info.get(_IFLA_INFO_KIND, b"")),
+        info=info.get(_IFLA_INFO_DATA, b""),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")

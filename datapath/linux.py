@@ -1,0 +1,378 @@
+"""The datapath in the Linux kernel.
+
+How packets go is told in :mod:`datapath.api`, what stands where in :mod:`datapath.pins`. The kernel is the only place
+that knows what there is: what is kept here (which addresses are local) is read from the maps at the start.
+
+An address can be here and, by news from the cluster that is late or early, on another host too. The entry of this host
+wins as long as its endpoint exists; the other is remembered and put in its place afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from datapath import abi, entries, maps, names, pins, programs, source, tc
+from datapath.addresses import words
+from datapath.api import (
+    DatapathConfig,
+    Direction,
+    EndpointSpec,
+    Feature,
+    IpcacheKey,
+    LocalEndpoint,
+    PacketCounter,
+    RemoteEndpoint,
+)
+from datapath.features import probe_features
+from datapath.links import Link, Links, vxlan_is_usable
+from datapath.maps import TypedMap
+from datapath.netlink import Netlink
+from datapath.pins import Pins
+from model.addresses import IPAddress
+from model.errors import DatapathError, LinkError
+from model.ids import EndpointId
+
+log = logging.getLogger(__name__)
+
+_CONFIG_INDEX: Final = 0
+_DIRECTIONS: Final = {abi.Direction.INGRESS: Direction.INGRESS, abi.Direction.EGRESS: Direction.EGRESS}
+
+
+class _Maps:
+    """The open maps."""
+
+    def __init__(self, folder: Path) -> None:
+        with contextlib.ExitStack() as undo:
+            self.endpoints = TypedMap(folder, "hawse_endpoints", maps.ENDPOINTS)
+            undo.callback(self.endpoints.close)
+            self.ipcache = TypedMap(folder, "hawse_ipcache", maps.IPCACHE)
+            undo.callback(self.ipcache.close)
+            self.nodes = TypedMap(folder, "hawse_nodes", maps.NODES)
+            undo.callback(self.nodes.close)
+            self.config = TypedMap(folder, "hawse_config", maps.CONFIG)
+            undo.callback(self.config.close)
+            self.metrics = TypedMap(folder, "hawse_metrics", maps.METRICS)
+            undo.callback(self.metrics.close)
+            self._close = undo.pop_all()
+
+    def close(self) -> None:
+        self._close.close()
+
+
+class LinuxDatapath:
+    """Implements :class:`datapath.api.Datapath`.
+
+    Args:
+        root: folder in a BPF file system that is ours.
+        program_folder: where the C files are.
+    """
+
+    def __init__(self, *, root: Path = pins.DEFAULT_ROOT, program_folder: Path = source.FOLDER) -> None:
+        self._pins = Pins(root)
+        self._program_folder = program_folder
+        self._lock = threading.RLock()
+        self._netlink = Netlink()
+        self._links = Links(self._netlink)
+        self._maps: _Maps | None = None
+        self._programs: programs.Programs | None = None
+        self._local: dict[IpcacheKey, int] = {}
+        self._shadowed: dict[IpcacheKey, RemoteEndpoint] = {}
+
+    def start(self, config: DatapathConfig) -> None:
+        """See :meth:`datapath.api.Datapath.start`."""
+        with self._lock:
+            pins.require_bpf_file_system(self._pins.root)
+            self._release()
+            self._programs = programs.open_programs(self._pins, self._program_folder)
+            self._maps = _Maps(self._pins.maps)
+            tunnel = self._ensure_tunnel(config)
+            self._maps.config.update(
+                abi.ArrayKey(index=_CONFIG_INDEX),
+                abi.ConfigValue(
+                    node_address=words(config.node_address),
+                    tunnel_ifindex=tunnel.ifindex,
+                    abi_version=abi.ABI_VERSION,
+                ),
+            )
+            self._adopt_endpoints()
+            self._attach(tunnel.ifindex, self._programs.from_overlay, "from_overlay")
+            for folder in (*self._pins.other_programs(self._programs.digest), *self._pins.other_versions()):
+                pins.remove(folder)
+
+    def features(self) -> Sequence[Feature]:
+        """See :meth:`datapath.api.Datapath.features`."""
+        return self._features
+
+    @functools.cached_property
+    def _features(self) -> Sequence[Feature]:
+        return probe_features(self._pins.root)
+
+    def ensure_endpoint(self, spec: EndpointSpec) -> LocalEndpoint:
+        """See :meth:`datapath.api.Datapath.ensure_endpoint`."""
+        value = entries.endpoint_value(spec)
+        with self._lock, contextlib.ExitStack() as undo:
+            endpoints = self._open_maps.endpoints
+            link = self._ensure_veth(spec, undo)
+            key = abi.EndpointKey(ifindex=link.ifindex)
+            before = endpoints.lookup(key)
+            if before is None:
+                self._attach(link.ifindex, self._open_programs.from_container, "from_container")
+            elif bytes(before) == bytes(value):
+                undo.pop_all()
+                return _local_endpoint(link, spec.endpoint_id, spec)
+            for address in entries.ipcache_keys(spec):
+                if self._local.get(address) != link.ifindex:
+                    undo.callback(self._release_address, address, link.ifindex)
+                self._claim_address(address, entries.local_place(spec, link.ifindex))
+            endpoints.update(key, value)
+            undo.pop_all()
+            if before is not None:
+                old = entries.endpoint_spec(before, mtu_bytes=link.mtu_bytes)
+                for address in set(entries.ipcache_keys(old)) - set(entries.ipcache_keys(spec)):
+                    self._release_address(address, link.ifindex)
+        log.info("endpoint connected", extra={"endpoint_id": spec.endpoint_id, "ifindex": link.ifindex})
+        return _local_endpoint(link, spec.endpoint_id, spec)
+
+    def remove_endpoint(self, endpoint_id: EndpointId) -> None:
+        """See :meth:`datapath.api.Datapath.remove_endpoint`."""
+        with self._lock:
+            link = self._links.find(names.host_ifname(endpoint_id))
+            if link is not None and names.endpoint_of_alias(link.alias) not in {endpoint_id, None}:
+                link = None  # another endpoint whose id begins alike
+            ifindex = self._vanished_ifindex(endpoint_id) if link is None else link.ifindex
+            if ifindex is not None:
+                self._forget_endpoint(ifindex)
+            if link is not None:
+                self._links.remove(link.ifname)
+        if ifindex is not None:
+            log.info("endpoint disconnected", extra={"endpoint_id": endpoint_id, "ifindex": ifindex})
+
+    def local_endpoints(self) -> Sequence[LocalEndpoint]:
+        """See :meth:`datapath.api.Datapath.local_endpoints`."""
+        with self._lock:
+            known = {key.ifindex: value for key, value in self._open_maps.endpoints.items()}
+            links = self._links.host_ends()
+        found: list[LocalEndpoint] = []
+        for link in links:
+            endpoint_id = names.endpoint_of_alias(link.alias)
+            if endpoint_id is not None:
+                value = known.get(link.ifindex)
+                spec = None if value is None else entries.endpoint_spec(value, mtu_bytes=link.mtu_bytes)
+                found.append(_local_endpoint(link, endpoint_id, spec))
+        return found
+
+    def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_remotes`."""
+        with self._lock:
+            self._shadowed = {key: remote for key, remote in remotes.items() if key in self._local}
+            self._open_maps.ipcache.sync(
+                (
+                    (entries.ipcache_key(key), entries.remote_place(remote))
+                    for key, remote in remotes.items()
+                    if key not in self._local
+                ),
+                untouched=map(entries.ipcache_key, self._local),
+            )
+
+    def update_remotes(self, upserts: Mapping[IpcacheKey, RemoteEndpoint], deletes: Iterable[IpcacheKey]) -> None:
+        """See :meth:`datapath.api.Datapath.update_remotes`."""
+        with self._lock:
+            gone = [key for key in deletes if key not in upserts]
+            for key in gone:
+                self._shadowed.pop(key, None)
+            self._shadowed.update((key, remote) for key, remote in upserts.items() if key in self._local)
+            ipcache = self._open_maps.ipcache
+            ipcache.update_many(
+                (entries.ipcache_key(key), entries.remote_place(remote))
+                for key, remote in upserts.items()
+                if key not in self._local
+            )
+            ipcache.delete_many(entries.ipcache_key(key) for key in gone if key not in self._local)
+
+    def replace_nodes(self, addresses: Iterable[IPAddress]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_nodes`."""
+        wanted = [(abi.NodeKey(address=words(address)), abi.NodeValue()) for address in addresses]
+        with self._lock:
+            self._open_maps.nodes.sync(wanted)
+
+    def counters(self) -> Sequence[PacketCounter]:
+        """See :meth:`datapath.api.Datapath.counters`."""
+        with self._lock:
+            metrics = self._open_maps.metrics
+            counted: list[PacketCounter] = []
+            for reason in abi.DropReason:
+                for raw, direction in _DIRECTIONS.items():
+                    values = metrics.lookup_per_cpu(abi.ArrayKey(index=reason * 2 + raw))
+                    packets = sum(value.packets for value in values)
+                    if packets:
+                        counted.append(
+                            PacketCounter(
+                                reason=int(reason),
+                                text=reason.text,
+                                direction=direction,
+                                packets=packets,
+                                bytes=sum(value.bytes for value in values),
+                            )
+                        )
+        return counted
+
+    def destroy(self) -> None:
+        """See :meth:`datapath.api.Datapath.destroy`."""
+        with self._lock:
+            for link in self._links.host_ends():
+                self._links.remove(link.ifname)
+            tunnel = self._links.find(names.TUNNEL_IFNAME)
+            if tunnel is not None and tunnel.kind == "vxlan":
+                self._links.remove(names.TUNNEL_IFNAME)
+            self._release()
+            pins.remove(self._pins.root)
+
+    def close(self) -> None:
+        """See :meth:`datapath.api.Datapath.close`."""
+        with self._lock:
+            self._release()
+            self._netlink.close()
+
+    @property
+    def _open_maps(self) -> _Maps:
+        if self._maps is None:
+            raise DatapathError("the datapath has not been started")
+        return self._maps
+
+    @property
+    def _open_programs(self) -> programs.Programs:
+        if self._programs is None:
+            raise DatapathError("the datapath has not been started")
+        return self._programs
+
+    def _release(self) -> None:
+        """Close what :meth:`start` opened."""
+        opened, self._maps = self._maps, None
+        if opened is not None:
+            opened.close()
+        loaded, self._programs = self._programs, None
+        if loaded is not None:
+            loaded.close()
+        self._local = {}
+        self._shadowed = {}
+
+    def _attach(self, ifindex: int, program_fd: int, name: str) -> None:
+        tc.attach_ingress(self._netlink, ifindex=ifindex, program_fd=program_fd, name=name)
+
+    def _ensure_tunnel(self, config: DatapathConfig) -> Link:
+        """The VXLAN device, made anew when it is another one than we need."""
+        link = self._links.find(names.TUNNEL_IFNAME)
+        if link is not None and not vxlan_is_usable(link, port=config.tunnel_port):
+            self._links.remove(link.ifname)
+            link = None
+        if link is None:
+            return self._links.create_vxlan(port=config.tunnel_port, mtu_bytes=config.mtu_bytes)
+        router = names.router_mac()
+        if (link.mac, link.mtu_bytes, link.up) != (router.packed, config.mtu_bytes, True):
+            self._links.configure(link.ifname, mac=router, mtu_bytes=config.mtu_bytes)
+        return link
+
+    def _adopt_endpoints(self) -> None:
+        """Take over what an earlier agent left: know its addresses, switch its programs, clear away the rest."""
+        ends = {link.ifindex: link for link in self._links.host_ends()}
+        unfinished_switch = bool(self._pins.other_programs(self._open_programs.digest))
+        vanished: list[int] = []
+        for key, value in self._open_maps.endpoints.items():
+            for address in entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)):
+                self._local[address] = key.ifindex
+            if key.ifindex not in ends:
+                vanished.append(key.ifindex)
+            elif unfinished_switch:
+                with _vanishing_link():
+                    self._attach(key.ifindex, self._open_programs.from_container, "from_container")
+        for ifindex in vanished:
+            self._forget_endpoint(ifindex)
+        for link in ends.values():
+            if names.endpoint_of_alias(link.alias) is None:
+                self._links.remove(link.ifname)
+
+    def _ensure_veth(self, spec: EndpointSpec, undo: contextlib.ExitStack) -> Link:
+        """The host end of the endpoint's pair; one made here is removed again by ``undo``."""
+        ifname = names.host_ifname(spec.endpoint_id)
+        link = self._links.find(ifname)
+        if link is not None and not link.alias:
+            self._links.remove(ifname)
+            link = None
+        if link is None:
+            undo.callback(self._links.remove, ifname)
+            return self._links.create_veth(spec.endpoint_id, mac=spec.mac, mtu_bytes=spec.mtu_bytes)
+        if names.endpoint_of_alias(link.alias) != spec.endpoint_id:
+            raise LinkError(
+                f"interface {ifname} of endpoint {spec.endpoint_id} exists already, its alias is {link.alias!r}"
+            )
+        router = names.router_mac()
+        if (link.mac, link.mtu_bytes, link.up) != (router.packed, spec.mtu_bytes, True):
+            self._links.configure(ifname, mac=router, mtu_bytes=spec.mtu_bytes)
+        return link
+
+    def _claim_address(self, key: IpcacheKey, place: abi.IpcacheValue) -> None:
+        """Make an address local; what another host says of it is remembered."""
+        raw = entries.ipcache_key(key)
+        if key not in self._local:
+            other = self._open_maps.ipcache.lookup(raw)
+            remote = None if other is None else entries.remote_endpoint(other)
+            if remote is not None:
+                self._shadowed[key] = remote
+        self._open_maps.ipcache.update(raw, place)
+        self._local[key] = place.ifindex
+
+    def _release_address(self, key: IpcacheKey, ifindex: int) -> None:
+        """End an address of an endpoint, unless a newer one has it by now."""
+        if self._local.get(key) != ifindex:
+            return
+        raw = entries.ipcache_key(key)
+        remote = self._shadowed.pop(key, None)
+        if remote is None:
+            self._open_maps.ipcache.delete(raw)
+        else:
+            self._open_maps.ipcache.update(raw, entries.remote_place(remote))
+        del self._local[key]
+
+    def _forget_endpoint(self, ifindex: int) -> None:
+        """Delete the map entries of an endpoint."""
+        key = abi.EndpointKey(ifindex=ifindex)
+        value = self._open_maps.endpoints.lookup(key)
+        if value is None:
+            return
+        self._open_maps.endpoints.delete(key)
+        for address in entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)):
+            self._release_address(address, ifindex)
+
+    def _vanished_ifindex(self, endpoint_id: EndpointId) -> int | None:
+        """The interface that an endpoint had before its namespace died with it."""
+        for key, value in self._open_maps.endpoints.items():
+            if entries.endpoint_id(value) == endpoint_id:
+                return int(key.ifindex)
+        return None
+
+
+@contextlib.contextmanager
+def _vanishing_link() -> Iterator[None]:
+    """An interface may die with its namespace at any moment."""
+    try:
+        yield
+    except LinkError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+def _local_endpoint(link: Link, endpoint_id: EndpointId, spec: EndpointSpec | None) -> LocalEndpoint:
+    return LocalEndpoint(
+        endpoint_id=endpoint_id,
+        host_ifname=link.ifname,
+        container_ifname=names.container_ifname(endpoint_id),
+        ifindex=link.ifindex,
+        spec=spec,
+    )

@@ -1,0 +1,87 @@
+"""Where programs and maps are pinned, so that they outlive the agent.
+
+::
+
+    <root>                              /sys/fs/bpf/hawse
+    └── v1                              HAWSE_ABI_VERSION: maps of another layout live in another folder
+        ├── hawse_endpoints ...         the maps
+        └── programs-<digest>           one build; the folder appears complete or not at all
+            ├── from_container
+            └── from_overlay
+
+Two ``programs-*`` folders mean that a switch from one build to the next was not finished.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from datapath.abi import ABI_VERSION
+from model.errors import DatapathError
+
+PROGRAMS: Final = ("from_container", "from_overlay")
+DEFAULT_ROOT: Final = Path("/sys/fs/bpf/hawse")
+
+_BPF_FS_MAGIC: Final = 0xCAFE4A11
+_VERSION: Final = re.compile(r"v\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Paths below one root; making one changes nothing."""
+
+    root: Path = DEFAULT_ROOT
+
+    @property
+    def maps(self) -> Path:
+        """Folder of the maps of this ABI version."""
+        return self.root / f"v{ABI_VERSION}"
+
+    def programs(self, digest: str) -> Path:
+        """Folder of one build."""
+        return self.maps / f"programs-{digest}"
+
+    def other_programs(self, digest: str) -> Sequence[Path]:
+        """Folders of every other build, finished or not."""
+        return [path for path in self.maps.glob("programs-*") if path != self.programs(digest)]
+
+    def other_versions(self) -> Sequence[Path]:
+        """Folders of every other ABI version."""
+        return [path for path in self.root.glob("v*") if _VERSION.fullmatch(path.name) and path != self.maps]
+
+
+def require_bpf_file_system(root: Path) -> None:
+    """Check that things can be pinned there.
+
+    Raises:
+        DatapathError: with the command that helps.
+    """
+    if not is_bpf_file_system(root):
+        mount_point = root.parent
+        raise DatapathError(
+            f"{mount_point} is not a BPF file system; as root on the host: mount -t bpf bpf {mount_point} "
+            "(and enable the plugin again)"
+        )
+
+
+def is_bpf_file_system(root: Path) -> bool:
+    """Is the nearest existing folder at or above ``root`` in a BPF file system?"""
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    libc = ctypes.CDLL(None, use_errno=True)
+    answer = (ctypes.c_long * 64)()  # struct statfs begins with the magic number
+    if libc.statfs(os.fsencode(existing), answer) != 0:
+        errno = ctypes.get_errno()
+        raise DatapathError(f"statfs {existing}: {os.strerror(errno)}")
+    return answer[0] & 0xFFFFFFFF == _BPF_FS_MAGIC
+
+
+def remove(folder: Path) -> None:
+    """Unpin everything below a folder; what is attached or open lives on. A missing folder is no error."""
+    shutil.rmtree(folder, ignore_errors=not folder.exists())

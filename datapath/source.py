@@ -1,0 +1,81 @@
+"""Puts the BPF program text together: one text from all our files, and the options it is compiled with.
+
+How it works:
+1) bcc rewrites map operations only in the main file, so our own headers are inlined, each once, where they are first
+   included; system headers stay ``#include``;
+2) ``#line`` marks let every message of the compiler name the file and line it was written in;
+3) a digest over text and options names the build: equal digest, nothing to compile.
+
+Both programs are one text, so that they are compiled and checked at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from datapath.pins import Pins
+from model.errors import ProgramLoadError
+
+FOLDER: Final = Path(__file__).parent / "bpf"
+FILES: Final = ("endpoint.c", "overlay.c")
+
+CFLAGS: Final = (
+    "-Wall",
+    # bcc takes a call to a function that does not exist; the verifier then reports something else.
+    "-Werror=implicit-function-declaration",
+    "-Werror=incompatible-pointer-types",
+)
+
+_OWN_INCLUDE: Final = re.compile(r'#include "([^"]+)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What the compiler gets."""
+
+    text: str
+    cflags: tuple[str, ...]
+    digest: str
+    """16 hex digits."""
+
+
+def build(pins: Pins, folder: Path = FOLDER) -> Source:
+    """Read and inline the program files.
+
+    Raises:
+        ProgramLoadError: an included file does not exist.
+    """
+    seen: set[Path] = set()
+    text = "".join(_inline(folder / name, folder, seen) for name in FILES)
+    # All constants that the programs get from here, in one place.
+    cflags = (*CFLAGS, f'-DHAWSE_MAPS="{pins.maps}"')
+    digest = hashlib.blake2b("\0".join((text, *cflags)).encode(), digest_size=8).hexdigest()
+    return Source(text=text, cflags=cflags, digest=digest)
+
+
+def _inline(path: Path, folder: Path, seen: set[Path]) -> str:
+    """The file with our own headers in place of their ``#include`` lines; empty when it was seen before."""
+    if path in seen:
+        return ""
+    seen.add(path)
+    name = path.relative_to(folder)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ProgramLoadError(f"BPF source {path} cannot be read: {error.strerror}") from error
+    out = [f'#line 1 "{name}"']
+    for number, line in enumerate(lines, start=1):
+        include = _OWN_INCLUDE.fullmatch(line.strip())
+        if include:
+            beside = path.parent / include[1]
+            inlined = _inline(beside if beside.exists() else folder / include[1], folder, seen)
+            out.append(f'{inlined}#line {number + 1} "{name}"')
+        elif line.strip() != "#pragma once":
+            out.append(line)
+        else:
+            out.append("")
+    return "\n".join(out) + "\n"
