@@ -20,6 +20,7 @@ from ipam.pools import Pools
 from ipam.usage import Usage
 from ipam.views import IpamViews
 from kvstore import keys
+from kvstore.codec import decode
 from kvstore.store import Store
 from model.addresses import AddressKind, AddressRecord, IPAddress, IPInterface, IPNetwork, PoolRecord
 from model.clock import Clock, SystemClock
@@ -58,6 +59,7 @@ class Ipam:
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._store = store
         self._usage = usage
         self._node = config.node
         self._views = views or IpamViews.of(store)
@@ -173,6 +175,34 @@ class Ipam:
         for pool in {held.pool for held in self.addresses()}:
             if keys.pool(pool) not in known:
                 self._pools.sweep_addresses(pool)
+
+    def holds_pool(self, pool: IPNetwork, holder: str) -> bool:
+        """Whether the holder has requested this very pool; read from the store, so it sees what was just written."""
+        item = self._store.get(keys.pool(pool))
+        return item is not None and holder in decode(PoolRecord, item.value, key=item.key).holders
+
+    @property
+    def synced(self) -> bool:
+        """Whether pools and addresses are known and followed."""
+        return self._views.pools.synced and self._views.addresses.synced
+
+    def holders(self) -> set[str]:
+        """Everyone who holds a pool or an address for an endpoint."""
+        pools = {holder for record in self.pools() for holder in record.holders}
+        endpoints = (held.record for held in self.addresses() if held.record.kind is AddressKind.ENDPOINT)
+        return pools | {holder for record in endpoints for holder in record.holders}
+
+    def held_addresses(self, holder: str) -> Sequence[tuple[IPNetwork, IPAddress]]:
+        """Addresses for endpoints that this holder has; no gateways and no reserved ones."""
+        return [
+            (held.pool, held.address)
+            for held in self.addresses()
+            if held.record.kind is AddressKind.ENDPOINT and holder in held.record.holders
+        ]
+
+    def held_pools(self, holder: str) -> Sequence[IPNetwork]:
+        """Pools that this holder has."""
+        return [record.pool for record in self.pools() if holder in record.holders]
 
     def pools(self) -> Sequence[PoolRecord]:
         """All pools, sorted."""

@@ -1,0 +1,69 @@
+"""Which endpoints have an address, and which endpoints are on a node: found without walking through all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from model.addresses import IPAddress, IPNetwork
+from model.endpoints import Endpoint
+from model.ids import NodeName
+
+if TYPE_CHECKING:
+    from kvstore.watcher import Change
+
+K = TypeVar("K")
+
+
+class AddressIndex:
+    """Keys of endpoints by address and by node; follows a view. Safe from any thread.
+
+    It says where to look; whether the endpoint (still) has the address is in the view.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_address: dict[tuple[IPNetwork, IPAddress], set[str]] = defaultdict(set)
+        self._by_node: dict[NodeName, set[str]] = defaultdict(set)
+
+    def on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
+        """Follow the view of endpoints."""
+        with self._lock:
+            for change in changes:
+                if change.old is not None:
+                    _discard(self._by_address, _places(change.old), change.key)
+                    _discard(self._by_node, [change.old.node], change.key)
+                if change.new is not None:
+                    for place in _places(change.new):
+                        self._by_address[place].add(change.key)
+                    self._by_node[change.new.node].add(change.key)
+
+    def at(self, pool: IPNetwork, address: IPAddress) -> Sequence[str]:
+        """Keys of the endpoints with this address: one, unless something went wrong."""
+        with self._lock:
+            return sorted(self._by_address.get((pool, address), ()))
+
+    def on_node(self, node: NodeName) -> Sequence[str]:
+        """Keys of the endpoints on a node."""
+        with self._lock:
+            return sorted(self._by_node.get(node, ()))
+
+    def nodes(self) -> frozenset[NodeName]:
+        """Nodes that have endpoints."""
+        with self._lock:
+            return frozenset(self._by_node)
+
+
+def _places(endpoint: Endpoint) -> Iterable[tuple[IPNetwork, IPAddress]]:
+    return [(endpoint.network, address) for address in endpoint.addresses]
+
+
+def _discard(index: dict[K, set[str]], places: Iterable[K], key: str) -> None:
+    for place in places:
+        found = index.get(place)
+        if found is not None:
+            found.discard(key)
+            if not found:
+                del index[place]

@@ -1,0 +1,168 @@
+"""Endpoint records: what the cluster knows of each container interface."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from cluster.address_index import AddressIndex
+from cluster.own_writes import wait_visible
+from kvstore import keys
+from kvstore.codec import decode, encode
+from kvstore.store import Delete, KeyValue, Put, Store, absent, unchanged
+from kvstore.watcher import View
+from model.addresses import IPAddress, IPNetwork
+from model.endpoints import Endpoint
+from model.errors import CasFailed, Conflict, EndpointNotFound, StoreUnavailable
+from model.ids import EndpointId, NodeName
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS: Final = 16
+
+
+class EndpointRegistry:
+    """The endpoints of the cluster; those of this node can be written. Safe from any thread.
+
+    Args:
+        store: the cluster's state.
+        view: of the endpoints' keys; not started yet.
+        node: this node.
+    """
+
+    def __init__(self, store: Store, view: View[Endpoint], node: NodeName) -> None:
+        self._store = store
+        self._view = view
+        self._node = node
+        self._index = AddressIndex()
+        self._putting = threading.Lock()
+        view.subscribe(self._index.on_endpoints)
+
+    def put(self, endpoint: Endpoint) -> None:
+        """Record an endpoint of this node. The same content again is no change and keeps sandbox and time.
+
+        Raises:
+            Conflict: another content is recorded under its id, or another endpoint has one of its addresses; nothing
+                was written.
+        """
+        key = keys.endpoint(self._node, endpoint.endpoint_id)
+        # One address is held by one node, so two endpoints with the same address can only meet here.
+        with self._putting:
+            for address in endpoint.addresses:
+                other = self.endpoint_at(endpoint.network, address)
+                if other is not None and other.endpoint_id != endpoint.endpoint_id:
+                    raise Conflict(
+                        f"address {address} of endpoint {endpoint.endpoint_id} is in use by "
+                        f"endpoint {other.endpoint_id} on node {other.node}"
+                    )
+            result = self._store.txn([absent(key)], [Put(key, encode(endpoint))])
+            if result.succeeded:
+                wait_visible(self._view, result.revision)
+                return
+        (item,) = result.current
+        if item is not None and _differs(decode(Endpoint, item.value, key=key), endpoint):
+            raise Conflict(f"endpoint {endpoint.endpoint_id} is recorded with another network, address or MAC address")
+
+    def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
+        """Record the network namespace that an endpoint of this node is used in; None: in none.
+
+        Raises:
+            EndpointNotFound: it is not recorded.
+        """
+        key = keys.endpoint(self._node, endpoint_id)
+        item = self._item(key)
+        for _ in range(_ATTEMPTS):
+            if item is None:
+                raise _not_found(endpoint_id, self._node)
+            known = decode(Endpoint, item.value, key=key)
+            if known.sandbox_key == sandbox_key:
+                return
+            result = self._store.txn([unchanged(item)], [Put(key, encode(replace(known, sandbox_key=sandbox_key)))])
+            if result.succeeded:
+                wait_visible(self._view, result.revision)
+                return
+            (item,) = result.current
+        raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during the update; try again")
+
+    def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
+        """Remove an endpoint of this node; None when it was not recorded."""
+        return self.remove_from(self._node, endpoint_id)
+
+    def remove_from(self, node: NodeName, endpoint_id: EndpointId) -> Endpoint | None:
+        """Remove an endpoint of any node; for the collector of nodes that are gone."""
+        key = keys.endpoint(node, endpoint_id)
+        item = self._item(key)
+        for _ in range(_ATTEMPTS):
+            if item is None:
+                return None
+            known = decode(Endpoint, item.value, key=key)
+            result = self._store.txn([unchanged(item)], [Delete(key)])
+            if result.succeeded:
+                wait_visible(self._view, result.revision)
+                return known
+            (item,) = result.current
+        raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during its removal; try again")
+
+    def get(self, endpoint_id: EndpointId) -> Endpoint:
+        """Find an endpoint of this node.
+
+        Raises:
+            EndpointNotFound: it is neither known here nor in the store.
+        """
+        key = keys.endpoint(self._node, endpoint_id)
+        item = self._item(key)
+        if item is None:
+            raise _not_found(endpoint_id, self._node)
+        return decode(Endpoint, item.value, key=key)
+
+    def local(self) -> Sequence[Endpoint]:
+        """All endpoints of this node.
+
+        Raises:
+            StoreUnavailable: nothing has been read from the store yet.
+        """
+        return self.on_node(self._node)
+
+    def on_node(self, node: NodeName) -> Sequence[Endpoint]:
+        """All endpoints of a node.
+
+        Raises:
+            StoreUnavailable: nothing has been read from the store yet.
+        """
+        if self._view.revision == 0:
+            raise StoreUnavailable("the endpoints have not been read from etcd yet")
+        entries = (self._view.get(key) for key in self._index.on_node(node))
+        return [entry.value for entry in entries if entry is not None]
+
+    def nodes(self) -> frozenset[NodeName]:
+        """Nodes that have endpoints."""
+        return self._index.nodes()
+
+    def all(self) -> Sequence[Endpoint]:
+        """All endpoints of the cluster, sorted by node and id."""
+        return [entry.value for _, entry in sorted(self._view.items().items())]
+
+    def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
+        """The endpoint, on any node, that has this address."""
+        for key in self._index.at(pool, address):
+            entry = self._view.get(key)
+            if entry is not None and entry.value.network == pool and address in entry.value.addresses:
+                return entry.value
+        return None
+
+    def _item(self, key: str) -> KeyValue | None:
+        entry = self._view.get(key)
+        return self._store.get(key) if entry is None else entry.item
+
+
+def _differs(known: Endpoint, wanted: Endpoint) -> bool:
+    """Whether a repeated call says something else; what is learned later or at another moment does not count."""
+    same = replace(wanted, sandbox_key=known.sandbox_key, created_at=known.created_at, identity=known.identity)
+    return same != known
+
+
+def _not_found(endpoint_id: EndpointId, node: NodeName) -> EndpointNotFound:
+    return EndpointNotFound(f"endpoint {endpoint_id} is not recorded on node {node}")

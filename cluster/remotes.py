@@ -1,0 +1,75 @@
+"""Which addresses are on which other node: computed from endpoint and node records, nothing else. Not thread-safe."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from datapath.api import IpcacheKey, RemoteEndpoint
+from model.addresses import IPAddress
+from model.endpoints import Endpoint
+from model.ids import NodeName
+from model.nodes import Node
+
+
+class RemoteTable:
+    """What the ipcache of one node must say of the other nodes' endpoints.
+
+    Two endpoints on one address are a mistake that collection ends (an endpoint of a container that died unnoticed,
+    and its successor); until then the newer one counts.
+    """
+
+    def __init__(self, own: NodeName) -> None:
+        self._own = own
+        self._tunnels: dict[NodeName, IPAddress] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+        self._at: defaultdict[IpcacheKey, set[str]] = defaultdict(set)
+
+    def set_nodes(self, nodes: Iterable[Node]) -> None:
+        """Replace what is known of the nodes."""
+        self._tunnels = {node.name: node.address for node in nodes if node.name != self._own}
+
+    def set_endpoints(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Replace what is known of the endpoints; keyed by their key in the store."""
+        self._endpoints.clear()
+        self._at.clear()
+        for key, endpoint in endpoints.items():
+            self.set_endpoint(key, endpoint)
+
+    def set_endpoint(self, key: str, endpoint: Endpoint | None) -> set[IpcacheKey]:
+        """Replace one endpoint; None: it is gone. Returns the destinations that this concerns."""
+        concerned = set()
+        old = self._endpoints.pop(key, None)
+        for place in _places(old):
+            concerned.add(place)
+            self._at[place].discard(key)
+            if not self._at[place]:
+                del self._at[place]
+        if endpoint is not None:
+            self._endpoints[key] = endpoint
+        for place in _places(endpoint):
+            concerned.add(place)
+            self._at[place].add(key)
+        return concerned
+
+    def tunnels(self) -> set[IPAddress]:
+        """Underlay addresses of the other nodes."""
+        return set(self._tunnels.values())
+
+    def remote(self, place: IpcacheKey) -> RemoteEndpoint | None:
+        """Where a destination is; None when it is on this node, nowhere, or on a node that is not registered."""
+        endpoints = [(self._endpoints[key].created_at, key) for key in self._at.get(place, ())]
+        if not endpoints:
+            return None
+        endpoint = self._endpoints[max(endpoints)[1]]
+        tunnel = self._tunnels.get(endpoint.node)
+        return None if tunnel is None else RemoteEndpoint(tunnel, endpoint.identity)
+
+    def remotes(self) -> dict[IpcacheKey, RemoteEndpoint]:
+        """Every destination on another node."""
+        found = ((place, self.remote(place)) for place in self._at)
+        return {place: remote for place, remote in found if remote is not None}
+
+
+def _places(endpoint: Endpoint | None) -> list[IpcacheKey]:
+    return [] if endpoint is None else [IpcacheKey(endpoint.vni, address) for address in endpoint.addresses]
