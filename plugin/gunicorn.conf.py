@@ -6,7 +6,7 @@
 2. One worker process imports :mod:`plugin.app` and holds all state and BPF descriptors; threads serve the calls. When
    it dies, the master starts another, on sockets that never closed: calls made meanwhile wait in their queue.
 3. The engine's connections stay open as long as it likes: a connection closed under a request costs dockerd a second.
-4. SIGTERM: the worker ends its calls and stops the agent, well before the engine's SIGKILL after 10 s.
+4. SIGTERM: the worker ends its calls, then the agent, before the engine's SIGKILL after 10 s.
 
 Source: https://docs.gunicorn.org/en/stable/settings.html
 """
@@ -14,25 +14,22 @@ Source: https://docs.gunicorn.org/en/stable/settings.html
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from model.errors import InvalidInput
 from plugin import logs
-from plugin.settings import Settings
+from plugin.settings import PLUGIN_SOCKET, Settings
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
-
-PLUGIN_SOCKET: Final = Path("/run/docker/plugins/hawse.sock")
 
 
 def _settings() -> Settings:
     try:
         return Settings.from_env(os.environ)
     except InvalidInput:
-        # The application refuses every call with the reason, which then reaches the user; for that it must be served.
+        # The application reads them again and says what is wrong.
         return Settings.from_env({})
 
 
@@ -63,6 +60,6 @@ def on_starting(_arbiter: Arbiter) -> None:
 
 def worker_exit(_arbiter: Arbiter, worker: Worker) -> None:
     """Stop the agent once the last call has been answered."""
-    agent = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("agent")
+    agent = getattr(getattr(worker, "wsgi", None), "agent", None)
     if agent is not None:
         agent.stop()

@@ -26,6 +26,9 @@ from model.ids import NodeName, node_name
 
 _T = TypeVar("_T")
 
+PLUGIN_SOCKET: Final = Path("/run/docker/plugins/hawse.sock")
+"""Where dockerd looks for the plugin: the directory is Docker's, the name is the one in ``plugin/config.json``."""
+
 _INTERFACE: Final = re.compile(r"[^\s/:]{1,15}")
 """What the kernel takes as an interface's name (``dev_valid_name`` in net/core/dev.c)."""
 

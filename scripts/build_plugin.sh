@@ -69,7 +69,7 @@ build_with_docker() {
     container=$(docker create hawse-rootfs:build /bin/true)
     rm -rf "$BUILD/rootfs" "$LAYER"
     mkdir -p "$BUILD/rootfs"
-    docker export "$container" | tar --extract --directory "$BUILD/rootfs" --exclude 'dev/*'
+    docker export "$container" | tar --extract --directory "$BUILD/rootfs"
     docker rm "$container" >/dev/null
 }
 
@@ -153,6 +153,8 @@ case "${1:-}" in
     ;;
 *) fail "unknown option $1: --docker, --chroot or nothing" ;;
 esac
+# Device nodes of the base: the engine mounts a /dev of its own, and whoever copies the tree must not read from them.
+find "$BUILD/rootfs/dev" -mindepth 1 -delete
 cp plugin/config.json "$BUILD/config.json"
 size=$(du -s --block-size=M "$BUILD/rootfs" | cut -f1)
 say "$BUILD: rootfs $size"
