@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _STOP_S: Final = 1.0
 _CONFIRM_AFTER_S: Final = 0.05
+_CONFIRM_LIMIT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +143,16 @@ class View(Generic[T]):
         there is anything the view does not have yet.
         """
         ends = time.monotonic() + timeout_s
-        with self._changed:
-            if self._changed.wait_for(lambda: self._revision >= revision, min(timeout_s, _CONFIRM_AFTER_S)):
-                return True
-        if time.monotonic() < ends:
+        pause_s = _CONFIRM_AFTER_S
+        while True:
+            left_s = max(0.0, ends - time.monotonic())
+            with self._changed:
+                if self._changed.wait_for(lambda: self._revision >= revision, min(left_s, pause_s)):
+                    return True
+            if left_s <= pause_s:
+                return False
             self._confirm()
-        with self._changed:
-            return self._changed.wait_for(lambda: self._revision >= revision, max(0.0, ends - time.monotonic()))
+            pause_s = min(2 * pause_s, _CONFIRM_LIMIT_S)
 
     def wait_delivered(self, revision: int, timeout_s: float) -> bool:
         """Wait until a store revision is visible here and every subscriber has taken its changes."""
