@@ -56,7 +56,8 @@ class EndpointRegistry(Protocol):
         """Record an endpoint of this node.
 
         Raises:
-            Conflict: another content is recorded under its id; nothing was written.
+            Conflict: another content is recorded under its id, or another endpoint has its address; nothing was
+                written.
         """
         ...
 
@@ -82,10 +83,6 @@ class EndpointRegistry(Protocol):
 
     def local(self) -> Sequence[Endpoint]:
         """All endpoints of this node."""
-        ...
-
-    def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
-        """The endpoint, on any node, that has this address."""
         ...
 
 

@@ -157,7 +157,6 @@ class NetworkService:
             if endpoint is None:
                 endpoint = wanted
                 try:
-                    self._refuse_taken_address(wanted)
                     self._endpoints.put(wanted)
                 except Conflict:
                     undo.forget()
@@ -317,12 +316,6 @@ class NetworkService:
             if has != asked:
                 raise Conflict(f"endpoint {wanted.endpoint_id} exists with {what} {has}, not {asked}")
         return known
-
-    def _refuse_taken_address(self, wanted: Endpoint) -> None:
-        for address in wanted.addresses:
-            other = self._endpoints.endpoint_at(wanted.network, address)
-            if other is not None and other.endpoint_id != wanted.endpoint_id:
-                raise Conflict(f"address {address} belongs to endpoint {other.endpoint_id} on node {other.node}")
 
     def _spec(self, endpoint: Endpoint, network: Network) -> EndpointSpec:
         return EndpointSpec(

@@ -1,152 +1,41 @@
-"""A node as the driver sees it, without root, store or kernel, and ways to break each step."""
+"""A node as the driver sees it, without root: the real services on the store in memory, and ways to break each step."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
 
 from flask.testing import FlaskClient
 
+from cluster.endpoints import EndpointRegistry
+from cluster.networks import NetworkRegistry
+from cluster.usage import RegistryUsage
+from cluster.views import ClusterViews
 from datapath.api import EndpointSpec, LocalEndpoint
 from driver.api import create_app
 from driver.ipam_adapter import IpamAdapter
 from driver.protocol import Capabilities, Scope
 from driver.service import NetworkService
-from ipam.pool_id import AddressSpace, PoolId
-from model.addresses import IPAddress, IPInterface, IPNetwork
+from ipam.config import IpamConfig
+from ipam.service import Ipam
+from ipam.views import IpamViews
+from kvstore import keys
+from kvstore.memory import MemoryStore
 from model.endpoints import Endpoint
-from model.errors import Conflict, EndpointNotFound, NetworkNotFound, PoolNotFound
-from model.ids import DockerNetworkId, EndpointId, NodeName, Vni
-from model.networks import Network
+from model.ids import EndpointId, NodeName
 
 NODE = NodeName("node-1")
 POOL = "10.1.0.0/16"
 GATEWAY = "10.1.0.1/16"
 NETWORK_ID = "5c" * 32
-ENDPOINT_ID = "e1" * 32
+ENDPOINT_ID = EndpointId("e1" * 32)
 ADDRESS = "10.1.0.5/16"
 POOL_ID = f"hawse-local:{POOL}"
-
-
-class Networks:
-    def __init__(self) -> None:
-        self.by_pool: dict[IPNetwork, Network] = {}
-
-    def ensure(
-        self,
-        pool: IPNetwork,
-        *,
-        holder: str,
-        docker_id: DockerNetworkId,
-        gateway: IPAddress | None,
-        internal: bool,
-        mtu_bytes: int | None,
-    ) -> Network:
-        wanted = Network(
-            pool=pool,
-            vni=Vni(len(self.by_pool) + 1),
-            gateway=gateway,
-            internal=internal,
-            mtu_bytes=mtu_bytes,
-        )
-        known = self.by_pool.get(pool, wanted)
-        if replace(known, vni=wanted.vni, docker_ids=()) != wanted:
-            raise Conflict(f"network {pool} exists with other options")
-        ids = tuple(sorted({*known.docker_ids, (holder, docker_id)}))
-        self.by_pool[pool] = replace(known, docker_ids=ids)
-        return self.by_pool[pool]
-
-    def leave(self, docker_id: DockerNetworkId, *, holder: str) -> Network | None:
-        for pool, network in self.by_pool.items():
-            if (holder, docker_id) in network.docker_ids:
-                rest = tuple(pair for pair in network.docker_ids if pair != (holder, docker_id))
-                if rest:
-                    self.by_pool[pool] = replace(network, docker_ids=rest)
-                else:
-                    del self.by_pool[pool]
-                return network
-        return None
-
-    def by_docker_id(self, docker_id: DockerNetworkId) -> Network:
-        for network in self.by_pool.values():
-            if any(ident == docker_id for _, ident in network.docker_ids):
-                return network
-        raise NetworkNotFound(f"network {docker_id} is not known")
-
-    def holds_network(self, pool: IPNetwork, holder: str) -> bool:
-        network = self.by_pool.get(pool)
-        return network is not None and any(name == holder for name, _ in network.docker_ids)
-
-
-class Endpoints:
-    def __init__(self) -> None:
-        self.records: dict[EndpointId, Endpoint] = {}
-
-    def put(self, endpoint: Endpoint) -> None:
-        if self.records.setdefault(endpoint.endpoint_id, endpoint) != endpoint:
-            raise Conflict(f"endpoint {endpoint.endpoint_id} is recorded with another content")
-
-    def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
-        self.records[endpoint_id] = replace(self.get(endpoint_id), sandbox_key=sandbox_key)
-
-    def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
-        return self.records.pop(endpoint_id, None)
-
-    def get(self, endpoint_id: EndpointId) -> Endpoint:
-        try:
-            return self.records[endpoint_id]
-        except KeyError:
-            raise EndpointNotFound(f"endpoint {endpoint_id} is not known on this node") from None
-
-    def local(self) -> Sequence[Endpoint]:
-        return [endpoint for endpoint in self.records.values() if endpoint.node == NODE]
-
-    def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
-        return next((e for e in self.records.values() if e.network == pool and address in e.addresses), None)
-
-
-class Addresses:
-    def __init__(self, networks: Networks) -> None:
-        self.networks = networks
-        self.holders: dict[IPNetwork, set[str]] = {}
-        self.held: dict[tuple[IPNetwork, IPAddress], set[str]] = {}
-
-    def request_pool(self, *, space: AddressSpace, pool: IPNetwork | None, sub_pool: IPNetwork | None) -> PoolId:
-        pool = pool or ipaddress.ip_network("10.200.0.0/24")
-        self.holders.setdefault(pool, set()).add(space.holder(NODE))
-        return PoolId(space=space, pool=pool, sub_pool=sub_pool)
-
-    def release_pool(self, pool_id: PoolId) -> None:
-        self.drop_hold(pool_id.pool, pool_id.space.holder(NODE))
-
-    def request_address(self, pool_id: PoolId, *, address: IPAddress | None, gateway: bool) -> IPInterface:  # noqa: ARG002
-        pool = pool_id.pool
-        if pool not in self.holders:
-            raise PoolNotFound(f"pool {pool} is not known")
-        chosen = address or next(ip for ip in pool.hosts() if (pool, ip) not in self.held)
-        self.held.setdefault((pool, chosen), set()).add(pool_id.space.holder(NODE))
-        return ipaddress.ip_interface(f"{chosen}/{pool.prefixlen}")
-
-    def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
-        self.held.pop((pool_id.pool, address), None)
-
-    def reserve(self, pool: IPNetwork, addresses: Iterable[IPAddress]) -> None:
-        for address in addresses:
-            self.held.setdefault((pool, address), set()).add(NODE)
-
-    def drop_hold(self, pool: IPNetwork, holder: str) -> None:
-        if self.networks.holds_network(pool, holder):
-            return
-        self.holders.get(pool, set()).discard(holder)
-        if not self.holders.get(pool):
-            self.holders.pop(pool, None)
-            self.held = {key: value for key, value in self.held.items() if key[0] != pool}
-
-    def holds_pool(self, pool: IPNetwork, holder: str) -> bool:
-        return holder in self.holders.get(pool, set())
+SYNC_S = 10
 
 
 class Kernel:
@@ -169,11 +58,22 @@ class Kernel:
 
 @dataclass
 class Faults:
-    """Which method fails, before or after doing its work."""
+    """What is called of the store and the kernel, and where that fails."""
 
     before: dict[str, Exception] = field(default_factory=dict)
+    """By name of the call: fails instead of doing its work, every time."""
     after: dict[str, Exception] = field(default_factory=dict)
+    """By name of the call: does its work, then fails, every time."""
+    once: tuple[int, str, Exception] | None = None
+    """Position in :attr:`calls`, ``before`` or ``after``, and the error: fails this one time."""
     calls: list[str] = field(default_factory=list)
+
+    def at(self, when: str, step: str, position: int) -> None:
+        error = (self.before if when == "before" else self.after).get(step)
+        if self.once is not None and self.once[:2] == (position, when):
+            error = self.once[2]
+        if error is not None:
+            raise error
 
 
 class Breakable:
@@ -188,40 +88,56 @@ class Breakable:
         step = f"{type(self._target).__name__}.{name}"
 
         def call(*args: object, **kwargs: object) -> Any:
+            position = len(self._faults.calls)
             self._faults.calls.append(step)
-            if step in self._faults.before:
-                raise self._faults.before[step]
+            self._faults.at("before", step, position)
             result = method(*args, **kwargs)
-            if step in self._faults.after:
-                raise self._faults.after[step]
+            self._faults.at("after", step, position)
             return result
 
         return call
 
 
 class World:
-    """One node with its app."""
+    """One node with its app. Several worlds on one store are a cluster."""
 
-    def __init__(self, *, scope: Scope = Scope.LOCAL) -> None:
+    def __init__(self, *, node: NodeName = NODE, store: MemoryStore | None = None) -> None:
         self.faults = Faults()
-        self.networks = Networks()
-        self.endpoints = Endpoints()
-        self.addresses = Addresses(self.networks)
+        self.store = store or MemoryStore()
         self.kernel = Kernel()
-        addresses: Any = Breakable(self.addresses, self.faults)
+        # Views follow the store itself; what is asked and written in a call goes through what can be broken.
+        store_of_calls: Any = Breakable(self.store, self.faults)
+        kernel: Any = Breakable(self.kernel, self.faults)
+        self.views = ClusterViews.of(self.store)
+        self.networks = NetworkRegistry(store_of_calls, self.views.networks)
+        self.endpoints = EndpointRegistry(store_of_calls, self.views.endpoints, node)
+        config = IpamConfig(node=node, default_pools=(ipaddress.ip_network("10.200.0.0/16"),), default_pool_prefix=24)
+        usage = RegistryUsage(networks=self.networks, endpoints=self.endpoints)
+        self.ipam = Ipam(store_of_calls, usage, config, views=IpamViews.of(self.store))
         self.service = NetworkService(
-            node=NODE,
+            node=node,
             mtu_bytes=1450,
-            networks=self._breakable(self.networks),
-            endpoints=self._breakable(self.endpoints),
-            addresses=addresses,
-            datapath=self._breakable(self.kernel),
+            networks=self.networks,
+            endpoints=self.endpoints,
+            addresses=self.ipam,
+            datapath=kernel,
         )
-        app = create_app(self.service, IpamAdapter(addresses), Capabilities(scope=scope))
+        app = create_app(self.service, IpamAdapter(self.ipam), Capabilities(scope=Scope.LOCAL))
         self.client: FlaskClient = app.test_client()
 
-    def _breakable(self, target: object) -> Any:
-        return Breakable(target, self.faults)
+    def __enter__(self) -> Self:
+        self.views.start()
+        self.ipam.start()
+        assert self.views.wait_synced(SYNC_S)
+        assert self.ipam.wait_synced(SYNC_S)
+        self.faults.calls.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.views.stop()
+        self.ipam.stop()
 
     def post(self, method: str, body: Mapping[str, object] | bytes = b"") -> tuple[int, Any]:
         """Call a method as the engine does (no Content-Type); status and decoded answer."""
@@ -230,8 +146,9 @@ class World:
         return response.status_code, json.loads(response.data)
 
     def ok(self, method: str, body: Mapping[str, object] | bytes = b"") -> Any:
+        """Call a method that has to succeed; the answer."""
         status, answer = self.post(method, body)
-        assert (200, "") == (status, answer.get("Err", "")), answer
+        assert status == 200, answer
         return answer
 
     def refused(self, method: str, body: Mapping[str, object] | bytes, status: int = 500) -> str:
@@ -242,27 +159,44 @@ class World:
         assert answer["Err"] == answer["Error"]
         return str(answer["Err"])
 
-    def with_pool(self, space: str = "hawse-local", pool: str = POOL) -> World:
+    def request_pool(self, space: str = "hawse-local", pool: str = POOL) -> Self:
+        """RequestPool and the gateway, as before every CreateNetwork."""
         self.ok("IpamDriver.RequestPool", {"AddressSpace": space, "Pool": pool, "SubPool": "", "Options": None})
+        options = {"RequestAddressType": "com.docker.network.gateway"}
+        self.ok("IpamDriver.RequestAddress", {"PoolID": f"{space}:{pool}", "Address": "", "Options": options})
         return self
 
-    def with_network(self, **changes: object) -> World:
-        self.with_pool()
+    def with_network(self, **changes: Any) -> Self:
+        """``docker network create``."""
+        self.request_pool()
         self.ok("NetworkDriver.CreateNetwork", create_network(**changes))
         return self
 
-    def with_endpoint(self) -> World:
+    def with_endpoint(self) -> Self:
+        """The first half of ``docker run``."""
         self.with_network()
+        self.ok("IpamDriver.RequestAddress", {"PoolID": POOL_ID, "Address": ADDRESS.partition("/")[0], "Options": None})
         self.ok("NetworkDriver.CreateEndpoint", create_endpoint())
         return self
 
-    def state(self) -> tuple[object, ...]:
-        """Everything that could be left behind."""
-        return (
-            dict(self.networks.by_pool),
-            dict(self.endpoints.records),
-            dict(self.kernel.endpoints),
-        )
+    def state(self) -> tuple[Mapping[str, bytes], Sequence[EndpointSpec | None]]:
+        """Everything that could be left behind: in the store and in the kernel.
+
+        Without the cursor of a pool, which only says where the next search for an address begins.
+        """
+        items = {item.key: item.value for item in self.store.list(keys.ROOT).items if item.key.startswith(_KEPT)}
+        return items, [local.spec for local in self.kernel.endpoints.values()]
+
+    def held_addresses(self) -> Sequence[str]:
+        """Addresses that IPAM has granted."""
+        return [str(keys.parse_address(item.key)[1]) for item in self.store.list(keys.ADDRESSES).items]
+
+    def record(self) -> Endpoint:
+        """The endpoint's record."""
+        return self.endpoints.get(ENDPOINT_ID)
+
+
+_KEPT = (keys.NETWORKS, keys.VNIS, keys.POOLS, keys.ADDRESSES, keys.ENDPOINTS)
 
 
 def create_network(

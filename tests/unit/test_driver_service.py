@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from kvstore import keys
 from model.addresses import MacAddress
-from model.errors import LinkError, StoreUnavailable
+from model.errors import DeadlineExceeded, LinkError, StoreUnavailable
+from model.ids import NodeName
 from tests.support.driver_world import (
     ADDRESS,
     ENDPOINT_ID,
     NETWORK_ID,
     POOL,
+    POOL_ID,
     World,
     create_endpoint,
     create_network,
@@ -18,35 +23,67 @@ from tests.support.driver_world import (
     join,
 )
 
+GIVEN_MAC = "02:42:ac:00:00:09"
+
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Iterator[World]:
+    with World() as world:
+        yield world
 
 
 def test_a_container_is_connected_and_disconnected(world: World) -> None:
     world.with_network()
     before = world.state()
 
-    created = world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
+    address = world.ok("IpamDriver.RequestAddress", {"PoolID": POOL_ID, "Address": "", "Options": None})["Address"]
+    created = world.ok("NetworkDriver.CreateEndpoint", create_endpoint(address=address))
+    record = world.record()
     joined = world.ok("NetworkDriver.Join", join())
 
-    mac = str(MacAddress.for_address(1, next(iter(world.endpoints.records.values())).addresses[0]))
-    assert {"Interface": {"MacAddress": mac}} == created
+    assert {"Interface": {"MacAddress": str(MacAddress.for_address(record.vni, record.addresses[0]))}} == created
     assert {
         "InterfaceName": {"SrcName": f"hwp{ENDPOINT_ID[:12]}", "DstPrefix": "eth"},
         "Gateway": "10.1.0.1",
     } == joined
+    assert join()["SandboxKey"] == world.record().sandbox_key
 
     assert {} == world.ok("NetworkDriver.Leave", endpoint())
+    assert world.record().sandbox_key is None
     assert {} == world.ok("NetworkDriver.DeleteEndpoint", endpoint())
+    world.ok("IpamDriver.ReleaseAddress", {"PoolID": POOL_ID, "Address": address.split("/")[0]})
     assert before == world.state()
+
+
+def test_a_network_is_created_and_deleted(world: World) -> None:
+    before = world.state()
+    world.with_network(aux={"router": "10.1.0.9/16"})
+
+    world.ok("IpamDriver.ReleaseAddress", {"PoolID": POOL_ID, "Address": "10.1.0.1"})
+    world.ok("IpamDriver.ReleaseAddress", {"PoolID": POOL_ID, "Address": "10.1.0.9"})
+    world.ok("IpamDriver.ReleasePool", {"PoolID": POOL_ID})
+    world.ok("NetworkDriver.DeleteNetwork", {"NetworkID": NETWORK_ID})
+
+    assert before == world.state()
+
+
+def test_the_pool_stays_until_its_last_network_is_deleted(world: World) -> None:
+    other = "6d" * 32
+    world.with_network()
+    world.with_network(network_id=other)
+
+    for network_id, pools_left in ((NETWORK_ID, 1), (other, 0)):
+        world.ok("IpamDriver.ReleasePool", {"PoolID": POOL_ID})
+        world.ok("NetworkDriver.DeleteNetwork", {"NetworkID": network_id})
+
+        assert pools_left == len(world.store.list(keys.POOLS).items)
 
 
 def test_repeated_create_endpoint_returns_same_answer(world: World) -> None:
     world.with_network()
 
     first = world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
+    world.ok("NetworkDriver.Join", join())
     state = world.state()
     second = world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
 
@@ -57,17 +94,17 @@ def test_repeated_create_endpoint_returns_same_answer(world: World) -> None:
 def test_a_mac_address_that_was_given_is_not_answered(world: World) -> None:
     world.with_network()
 
-    answer = world.ok("NetworkDriver.CreateEndpoint", create_endpoint(mac="02:42:AC:00:00:09"))
+    answer = world.ok("NetworkDriver.CreateEndpoint", create_endpoint(mac=GIVEN_MAC.upper()))
 
     assert {"Interface": {}} == answer
-    assert "02:42:ac:00:00:09" == str(world.endpoints.records[ENDPOINT_ID].mac)  # type: ignore[index]
+    assert GIVEN_MAC == str(world.record().mac)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         pytest.param({"address": "10.1.0.6/16"}, "address 10.1.0.5, not 10.1.0.6", id="address"),
-        pytest.param({"mac": "02:42:ac:00:00:09"}, "not 02:42:ac:00:00:09", id="mac"),
+        pytest.param({"mac": GIVEN_MAC}, f"not {GIVEN_MAC}", id="mac"),
     ],
 )
 def test_create_endpoint_with_other_content_names_what_differs(world: World, change: dict[str, str], said: str) -> None:
@@ -81,23 +118,70 @@ def test_create_endpoint_with_other_content_names_what_differs(world: World, cha
     assert state == world.state()
 
 
-@pytest.mark.parametrize(
-    ("when", "step"),
-    [
-        ("before", "Networks.by_docker_id"),
-        ("before", "Endpoints.get"),
-        ("before", "Endpoints.endpoint_at"),
-        ("before", "Endpoints.put"),
-        ("after", "Endpoints.put"),
-        ("before", "Kernel.ensure_endpoint"),
-        ("after", "Kernel.ensure_endpoint"),
-    ],
-)
-@pytest.mark.parametrize("error", [StoreUnavailable("no leader"), LinkError("no", errno=12), RuntimeError("bug")])
-def test_create_endpoint_that_fails_leaves_nothing(world: World, step: str, when: str, error: Exception) -> None:
+def test_two_endpoints_cannot_have_one_address(world: World) -> None:
+    world.with_endpoint()
+    state = world.state()
+
+    message = world.refused("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id="f2" * 32))
+
+    assert ENDPOINT_ID in message
+    assert state == world.state()
+
+
+ERRORS = [StoreUnavailable("no leader"), LinkError("refused", errno=12), DeadlineExceeded("late"), RuntimeError("bug")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_create_endpoint_that_fails_at_any_step_leaves_nothing(world: World, when: str, error: Exception) -> None:
     world.with_network()
     before = world.state()
-    getattr(world.faults, when)[step] = error
+    world.faults.calls.clear()
+    world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
+    steps = list(world.faults.calls)
+    world.ok("NetworkDriver.DeleteEndpoint", endpoint())
+    assert {"MemoryStore.txn", "Kernel.ensure_endpoint"} <= set(steps)
+
+    for position, step in enumerate(steps):
+        world.faults.calls.clear()
+        world.faults.once = (position, when, error)
+
+        world.refused("NetworkDriver.CreateEndpoint", create_endpoint())
+
+        assert before == world.state(), f"{when} {step} at {position}"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_create_network_that_fails_at_any_step_leaves_nothing(world: World, when: str) -> None:
+    world.request_pool()
+    before = world.state()
+    body = create_network(aux={"router": "10.1.0.9/16"})
+    world.faults.calls.clear()
+    world.ok("NetworkDriver.CreateNetwork", body)
+    steps = list(world.faults.calls)
+    world.ok("NetworkDriver.DeleteNetwork", {"NetworkID": NETWORK_ID})
+    world.request_pool()
+
+    for position, step in enumerate(steps):
+        world.faults.calls.clear()
+        world.faults.once = (position, when, StoreUnavailable("no leader"))
+
+        world.refused("NetworkDriver.CreateNetwork", body)
+
+        networks = [item.key for item in world.store.list(keys.NETWORKS).items]
+        assert [] == networks, f"{when} {step} at {position}"
+        world.ok("IpamDriver.ReleaseAddress", {"PoolID": POOL_ID, "Address": "10.1.0.9"})
+        world.ok("IpamDriver.ReleasePool", {"PoolID": POOL_ID})
+        world.request_pool()
+        assert before[0].keys() == world.state()[0].keys(), f"{when} {step} at {position}"
+
+
+def test_a_repeated_create_endpoint_that_fails_leaves_nothing_either(world: World) -> None:
+    """After an error the engine releases the address, whatever an earlier call had answered."""
+    world.with_network()
+    before = world.state()
+    world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
+    world.faults.before["Kernel.ensure_endpoint"] = LinkError("no memory", errno=12)
 
     world.refused("NetworkDriver.CreateEndpoint", create_endpoint())
 
@@ -117,6 +201,15 @@ def test_everything_is_undone_even_if_one_undo_fails(world: World, caplog: pytes
     assert "undo failed" in caplog.messages
 
 
+def test_the_record_is_removed_even_if_the_kernel_refuses(world: World) -> None:
+    world.with_endpoint()
+    world.faults.before["Kernel.remove_endpoint"] = LinkError("busy", errno=16)
+
+    assert "busy" == world.refused("NetworkDriver.DeleteEndpoint", endpoint())
+
+    assert () == world.store.list(keys.ENDPOINTS).items
+
+
 def test_unknown_ids_are_deleted_and_left_with_success(world: World) -> None:
     before = world.state()
 
@@ -128,19 +221,68 @@ def test_unknown_ids_are_deleted_and_left_with_success(world: World) -> None:
     assert before == world.state()
 
 
+def test_everything_may_come_twice(world: World) -> None:
+    before = world.state()
+    gateway = {"RequestAddressType": "com.docker.network.gateway"}
+    sequence = [
+        ("IpamDriver.RequestPool", {"AddressSpace": "hawse-local", "Pool": POOL, "SubPool": "", "Options": None}),
+        ("IpamDriver.RequestAddress", {"PoolID": POOL_ID, "Address": "", "Options": gateway}),
+        ("NetworkDriver.CreateNetwork", create_network()),
+        ("IpamDriver.RequestAddress", {"PoolID": POOL_ID, "Address": "10.1.0.5", "Options": None}),
+        ("NetworkDriver.CreateEndpoint", create_endpoint()),
+        ("NetworkDriver.EndpointOperInfo", endpoint()),
+        ("NetworkDriver.Join", join()),
+        ("NetworkDriver.ProgramExternalConnectivity", {**endpoint(), "Options": {}}),
+        ("NetworkDriver.RevokeExternalConnectivity", endpoint()),
+        ("NetworkDriver.Leave", endpoint()),
+        ("NetworkDriver.DeleteEndpoint", endpoint()),
+        ("IpamDriver.ReleaseAddress", {"PoolID": POOL_ID, "Address": "10.1.0.5"}),
+        ("IpamDriver.ReleaseAddress", {"PoolID": POOL_ID, "Address": "10.1.0.1"}),
+        ("IpamDriver.ReleasePool", {"PoolID": POOL_ID}),
+        ("NetworkDriver.DeleteNetwork", {"NetworkID": NETWORK_ID}),
+    ]
+
+    for method, body in sequence:
+        assert world.ok(method, body) == world.ok(method, body), method
+
+    assert before == world.state()
+
+
+def test_delete_may_come_without_leave_and_leave_without_join(world: World) -> None:
+    world.with_network()
+    before = world.state()
+
+    world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
+    world.ok("NetworkDriver.Leave", endpoint())
+    world.ok("NetworkDriver.Join", join())
+    world.ok("NetworkDriver.DeleteEndpoint", endpoint())
+    world.ok("NetworkDriver.Leave", endpoint())
+
+    assert before == world.state()
+
+
 def test_join_of_an_unknown_endpoint_is_refused(world: World) -> None:
     world.with_network()
 
     assert ENDPOINT_ID in world.refused("NetworkDriver.Join", join())
 
 
+def test_join_in_another_network_is_refused(world: World) -> None:
+    world.with_endpoint()
+
+    message = world.refused("NetworkDriver.Join", {**join(), "NetworkID": "ab" * 32})
+
+    assert f"is in network {NETWORK_ID}" in message
+
+
 def test_an_interface_that_vanished_is_made_again_at_join(world: World) -> None:
     world.with_endpoint()
+    before = world.state()
     world.kernel.endpoints.clear()
 
     world.ok("NetworkDriver.Join", join())
 
-    assert [ENDPOINT_ID] == list(world.kernel.endpoints)
+    assert before[1] == world.state()[1]
 
 
 def test_an_internal_network_has_no_way_out(world: World) -> None:
@@ -150,8 +292,7 @@ def test_an_internal_network_has_no_way_out(world: World) -> None:
     joined = world.ok("NetworkDriver.Join", join())
 
     assert joined["DisableGatewayService"] is True
-    assert "Gateway" not in joined
-    assert "StaticRoutes" not in joined
+    assert joined.keys().isdisjoint({"Gateway", "GatewayIPv6", "StaticRoutes"})
 
 
 def test_create_network_twice_is_success(world: World) -> None:
@@ -163,23 +304,65 @@ def test_create_network_twice_is_success(world: World) -> None:
     assert state == world.state()
 
 
-def test_a_pool_of_another_ipam_driver_is_refused(world: World) -> None:
-    message = world.refused("NetworkDriver.CreateNetwork", create_network())
+def test_a_network_id_on_another_pool_is_refused(world: World) -> None:
+    world.with_network()
+    world.request_pool(pool="10.2.0.0/16")
+    state = world.state()
 
-    assert "--ipam-driver" in message
-    assert POOL in message
+    message = world.refused("NetworkDriver.CreateNetwork", create_network(pool="10.2.0.0/16", gateway="10.2.0.1/16"))
+
+    assert f"is on pool {POOL}, not 10.2.0.0/16" in message
+    assert state == world.state()
 
 
 def test_delete_network_collects_what_the_engine_forgot(world: World) -> None:
+    before = world.state()
     world.with_endpoint()
-    world.ok(
-        "IpamDriver.RequestAddress",
-        {"PoolID": f"hawse-local:{POOL}", "Address": ADDRESS.split("/")[0], "Options": None},
-    )
 
-    world.ok("IpamDriver.ReleasePool", {"PoolID": f"hawse-local:{POOL}"})
-    assert world.addresses.holders, "the pool stays until DeleteNetwork"
+    world.ok("IpamDriver.ReleasePool", {"PoolID": POOL_ID})
+    assert ["10.1.0.1", ADDRESS.split("/")[0]] == world.held_addresses(), "the pool stays until DeleteNetwork"
     world.ok("NetworkDriver.DeleteNetwork", {"NetworkID": NETWORK_ID})
 
-    assert ({}, {}, {}) == world.state()
-    assert ({}, {}) == (world.addresses.holders, world.addresses.held)
+    assert before == world.state()
+
+
+def test_delete_network_keeps_endpoints_of_another_network_on_the_pool(world: World) -> None:
+    other = "6d" * 32
+    world.with_endpoint()
+    world.ok("NetworkDriver.CreateNetwork", create_network(network_id=other))
+    state = world.state()[1]
+
+    world.ok("NetworkDriver.DeleteNetwork", {"NetworkID": other})
+
+    assert state == world.state()[1]
+    assert NETWORK_ID == world.record().docker_network
+
+
+def test_the_same_subnet_on_two_hosts_is_one_network(world: World) -> None:
+    with World(node=NodeName("node-2"), store=world.store) as other:
+        world.with_network()
+        other.with_network(network_id="6d" * 32)
+        address = other.ok("IpamDriver.RequestAddress", {"PoolID": POOL_ID, "Address": "", "Options": None})["Address"]
+        other.ok("NetworkDriver.CreateEndpoint", create_endpoint(network_id="6d" * 32, address=address))
+
+        [network] = other.networks.all()
+        assert [("node-1", NETWORK_ID), ("node-2", "6d" * 32)] == list(network.docker_ids)
+        assert network.vni == other.record().vni
+
+
+def test_published_ports_are_told_to_be_missing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.with_endpoint()
+    ports = [{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080}]
+
+    options = {"com.docker.network.portmap": ports}
+    world.ok("NetworkDriver.ProgramExternalConnectivity", {**endpoint(), "Options": options})
+
+    assert "published ports are not served yet" in caplog.messages
+
+
+@pytest.mark.parametrize("method", ["DiscoverNew", "DiscoverDelete"])
+def test_nodes_of_the_swarm_are_taken_note_of(world: World, method: str) -> None:
+    node = {"DiscoveryType": 1, "DiscoveryData": {"Address": "192.0.2.7", "BindAddress": "", "Self": False}}
+
+    assert {} == world.ok(f"NetworkDriver.{method}", node)
+    assert [] == world.faults.calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +25,7 @@ from model.errors import (
     ProtocolError,
     StoreUnavailable,
 )
-from tests.support.driver_world import NETWORK_ID, World, create_endpoint, create_network, endpoint, join
+from tests.support.driver_world import World, create_endpoint, create_network, endpoint, join
 
 CONSTANT = (
     "Plugin.Activate",
@@ -56,8 +57,14 @@ WITH_BODY = (
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Iterator[World]:
+    with World() as world:
+        yield world
+
+
+@pytest.fixture
+def busy(world: World) -> World:
+    return world.with_endpoint()
 
 
 def test_the_routes_are_these_and_no_others(world: World) -> None:
@@ -142,18 +149,18 @@ def test_every_error_has_its_status_and_its_message(
     world: World, error: Exception, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.with_network()
-    world.faults.before["Networks.by_docker_id"] = error
+    world.faults.before["Kernel.ensure_endpoint"] = error
     caplog.set_level(logging.INFO)
     caplog.clear()
 
     assert "m" == world.refused("NetworkDriver.CreateEndpoint", create_endpoint(), status=status)
 
-    assert ["request refused"] == caplog.messages
+    assert ["request refused"] == [record.message for record in caplog.records if record.name == "driver.http"]
 
 
 def test_a_bug_is_a_plain_sentence_and_one_traceback_in_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.with_network()
-    world.faults.before["Networks.by_docker_id"] = ZeroDivisionError("secret detail")
+    world.faults.before["Kernel.ensure_endpoint"] = ZeroDivisionError("secret detail")
     caplog.clear()
 
     message = world.refused("NetworkDriver.CreateEndpoint", create_endpoint())
@@ -174,11 +181,11 @@ def test_every_handler_has_a_deadline(world: World) -> None:
     seen = []
 
     class Clocked:
-        def leave(self, *_args: object, **_kwargs: object) -> None:
+        def remove_endpoint(self, _endpoint_id: str) -> None:
             seen.append(remaining_s(3600))
 
-    world.service._networks = Clocked()  # type: ignore[assignment]
-    world.ok("NetworkDriver.DeleteNetwork", {"NetworkID": NETWORK_ID})
+    world.service._datapath = Clocked()  # type: ignore[assignment]
+    world.ok("NetworkDriver.DeleteEndpoint", endpoint())
 
     assert 0 < seen[0] <= 10
 
@@ -216,13 +223,17 @@ def nearly_right(draw: st.DrawFn) -> object:
         return form
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=300,
+    deadline=None,
+    # The one world is meant to live through all of it.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(method=st.sampled_from(WITH_BODY), body=nearly_right() | ANYTHING | st.binary(max_size=64))
-def test_no_body_makes_a_handler_fail_unexpectedly(method: str, body: object) -> None:
-    world = World().with_network()
+def test_no_body_makes_a_handler_fail_unexpectedly(busy: World, method: str, body: object) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
 
-    status, answer = world.post(method, data)
+    status, answer = busy.post(method, data)
 
     assert status in {200, 400, 500}
     if status != 200:
