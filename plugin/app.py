@@ -1,0 +1,65 @@
+"""The WSGI application that gunicorn's worker runs: two applications, told apart by the socket a request came in on.
+
+Docker's calls are answered on the plugin socket only and the operator's on the agent socket only, so that neither can
+reach what is meant for the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from model.errors import InvalidInput
+from plugin.agent import Agent
+from plugin.refusal import refusing_applications
+from plugin.settings import PLUGIN_SOCKET, Settings
+from plugin.wiring import build
+
+log = logging.getLogger(__name__)
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+WsgiApplication: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_GUNICORN_SOCKET: Final = "gunicorn.socket"
+"""gunicorn puts the accepted connection here; its own name is the path that was listened on."""
+
+
+class BySocket:
+    """Hand each request to the application that belongs to the socket it came in on.
+
+    Args:
+        applications: by the path that the socket is bound to.
+        agent: what runs beside the applications; gunicorn's ``worker_exit`` stops it.
+    """
+
+    def __init__(self, applications: Mapping[str, WsgiApplication], agent: Agent | None = None) -> None:
+        self._applications = applications
+        self.agent = agent
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        connection: socket.socket = environ[_GUNICORN_SOCKET]
+        return self._applications[connection.getsockname()](environ, start_response)
+
+
+def application() -> BySocket:
+    """Build everything and start the agent; called once, in gunicorn's worker.
+
+    Nothing here waits for etcd or for the kernel: those are connected in the background, while the first calls of
+    dockerd, which are answered from constants, are served. A setting that breaks its rule does not keep the plugin from
+    starting: every call is then refused with the reason, so that the user sees it, and not only the engine's log.
+    """
+    try:
+        settings = Settings.from_env(os.environ)
+        wired = build(settings)
+    except InvalidInput as err:
+        log.error("settings are wrong", extra={"reason": str(err)})  # noqa: TRY400 the sentence says it all
+        driver, operator = refusing_applications(f"hawse is not configured right: {err} (docker plugin set)")
+        agent_socket = Settings.from_env({}).agent_socket
+        return BySocket({str(PLUGIN_SOCKET): driver, str(agent_socket): operator})
+    wired.agent.start()
+    return BySocket({str(PLUGIN_SOCKET): wired.driver, str(settings.agent_socket): wired.operator}, wired.agent)

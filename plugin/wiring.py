@@ -1,0 +1,251 @@
+"""Where concrete classes meet: everything is built here, once, and handed what it needs.
+
+Building starts nothing and waits for nothing, apart from one question to the engine (at most 0.3 s) that decides the
+scope.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flask import Flask, request
+
+from cluster.departed import DepartedNodes
+from cluster.election import Election
+from cluster.endpoints import EndpointRegistry
+from cluster.forwarding import ForwardingController
+from cluster.garbage import GarbageCollector
+from cluster.local_garbage import LocalGarbage
+from cluster.networks import NetworkRegistry
+from cluster.nodes import NodeRegistry
+from cluster.usage import RegistryUsage
+from cluster.views import ClusterViews
+from datapath.api import DatapathConfig
+from datapath.linux import LinuxDatapath
+from datapath.names import TUNNEL_IFNAME
+from datapath.underlay import find_underlay
+from driver.api import create_app
+from driver.engine import Engine
+from driver.ipam_adapter import IpamAdapter
+from driver.protocol import Capabilities
+from driver.protocol import Scope as DriverScope
+from driver.scope import AutoScope
+from driver.service import NetworkService
+from ipam.config import IpamConfig
+from ipam.service import Ipam
+from kvstore.etcd import EtcdStore
+from kvstore.etcd_config import EtcdConfig
+from model.clock import SystemClock, rfc3339
+from model.errors import EngineUnavailable
+from model.ids import DockerNetworkId, node_name
+from model.nodes import Node
+from model.version import VERSION
+from observe.api import create_agent_app
+from observe.state import Scope as OperatorScope
+from plugin.agent import Agent, Step
+from plugin.embedded_etcd import EmbeddedEtcd
+from plugin.operator_state import Identity, OperatorState, Sources
+from plugin.scope_watch import ScopeWatch
+from plugin.settings import Scope, Settings
+
+log = logging.getLogger(__name__)
+
+DOCKER_SOCKET: Final = Path("/host/run/docker.sock")
+DATAPATH_PATIENCE_S: Final = 6.0
+"""How long a call of dockerd waits for the datapath of an agent that has just been started."""
+
+_NEED_DATAPATH: Final = frozenset(
+    f"/NetworkDriver.{call}" for call in ("CreateEndpoint", "DeleteEndpoint", "Join", "Leave")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """What gunicorn serves, and what runs beside it."""
+
+    driver: Flask
+    """For Docker, on the plugin's socket."""
+    operator: Flask
+    """For the ``hawse`` command, on the agent's socket."""
+    agent: Agent
+
+
+def build(settings: Settings) -> Wired:
+    """Build everything; nothing is started.
+
+    Raises:
+        InvalidInput: a setting does not fit this host; the message names it.
+    """
+    clock = SystemClock()
+    engine = Engine(DOCKER_SOCKET)
+    auto_scope = AutoScope(engine, settings.state_dir) if settings.scope is Scope.AUTO else None
+    scope = auto_scope.decide() if auto_scope else DriverScope(settings.scope)
+    scope_watch = ScopeWatch(auto_scope)
+    underlay = find_underlay(address=settings.node_ip, ifname=settings.underlay_if)
+    mtu_bytes = settings.mtu or underlay.container_mtu_bytes
+    node = Node(
+        name=settings.node_name or node_name(socket.gethostname()),
+        address=underlay.address,
+        tunnel_port=settings.tunnel_port,
+        mtu_bytes=mtu_bytes,
+        version=VERSION,
+        registered_at=rfc3339(clock.now()),
+    )
+
+    embedded = _embedded_etcd(settings)
+    store = EtcdStore(_etcd_config(settings, embedded))
+    views = ClusterViews.of(store)
+    networks = NetworkRegistry(store, views.networks)
+    endpoints = EndpointRegistry(store, views.endpoints, node.name)
+    nodes = NodeRegistry(store, views.nodes, views.alive, node)
+    ipam = Ipam(
+        store,
+        RegistryUsage(networks, endpoints),
+        IpamConfig(
+            node=node.name,
+            default_pools=settings.default_pools,
+            default_pool_prefix=settings.default_pool_prefix,
+            address_quarantine_s=settings.address_quarantine_s,
+        ),
+        clock=clock,
+    )
+    datapath = LinuxDatapath(root=settings.bpffs_root / "hawse")
+    forwarding = ForwardingController(datapath, views.endpoints, views.nodes, node.name, clock=clock)
+    garbage = GarbageCollector(
+        views=views,
+        holds=ipam,
+        nodes=nodes,
+        local=LocalGarbage(
+            node.name,
+            endpoints=endpoints,
+            networks=networks,
+            holds=ipam,
+            datapath=datapath,
+            docker_networks=lambda: _docker_networks(engine),
+            clock=clock,
+        ),
+        departed=DepartedNodes(
+            nodes=nodes,
+            endpoints=endpoints,
+            networks=networks,
+            holds=ipam,
+            clock=clock,
+            absence_s=settings.node_gc_after_h * 3600.0,
+        ),
+        election=Election(store, node.name, lambda: nodes.lease),
+    )
+
+    datapath_step = Step("datapath", lambda: datapath.start(_datapath_config(node)))
+    agent = Agent(
+        followers=[*([embedded] if embedded else []), _Closing([datapath.close, store.close]), views, ipam],
+        steps=[datapath_step, Step("registration of this node in etcd", nodes.start)],
+        workers=[_Closing([nodes.stop]), forwarding, garbage, scope_watch],
+    )
+
+    driver = create_app(
+        NetworkService(
+            node=node.name,
+            mtu_bytes=mtu_bytes,
+            networks=networks,
+            endpoints=endpoints,
+            addresses=ipam,
+            datapath=datapath,
+        ),
+        IpamAdapter(ipam),
+        Capabilities(scope=scope),
+    )
+    _await_datapath(driver, agent, datapath_step)
+    state = OperatorState(
+        Identity(
+            node=node.name,
+            version=VERSION,
+            scope=OperatorScope(scope),
+            tunnel_device=TUNNEL_IFNAME,
+            tunnel_port=settings.tunnel_port,
+            started_s=clock.monotonic_s(),
+            address=underlay.address,
+            mtu_bytes=mtu_bytes,
+        ),
+        Sources(
+            store=store,
+            views=views,
+            nodes=nodes,
+            networks=networks,
+            endpoints=endpoints,
+            ipam=ipam,
+            datapath=datapath,
+            docker_networks=lambda: _docker_networks(engine),
+            problems=lambda: _problems(agent, embedded, forwarding),
+            scope_warning=lambda: scope_watch.warning,
+            clock=clock,
+        ),
+    )
+    return Wired(driver=driver, operator=create_agent_app(state), agent=agent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """A service that has nothing to start, only to release."""
+
+    release: Sequence[Callable[[], None]]
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        for release in self.release:
+            release()
+
+
+def _embedded_etcd(settings: Settings) -> EmbeddedEtcd | None:
+    if settings.etcd_endpoints:
+        return None
+    return EmbeddedEtcd(directory=settings.state_dir / "etcd", port=settings.embedded_etcd_port)
+
+
+def _etcd_config(settings: Settings, embedded: EmbeddedEtcd | None) -> EtcdConfig:
+    return EtcdConfig(
+        endpoints=(embedded.endpoint,) if embedded else settings.etcd_endpoints,
+        ca=settings.etcd_ca,
+        cert=settings.etcd_cert,
+        key=settings.etcd_key,
+        allow_plaintext=settings.etcd_allow_plaintext,
+    )
+
+
+def _datapath_config(node: Node) -> DatapathConfig:
+    return DatapathConfig(node_address=node.address, tunnel_port=node.tunnel_port, mtu_bytes=node.mtu_bytes)
+
+
+def _docker_networks(engine: Engine) -> frozenset[DockerNetworkId] | None:
+    """Ask the engine for its networks; None when it does not answer. Not for handlers."""
+    try:
+        return frozenset(DockerNetworkId(ident) for ident in engine.network_ids())
+    except EngineUnavailable as err:
+        log.info("engine did not list its networks", extra={"reason": str(err)})
+        return None
+
+
+def _await_datapath(driver: Flask, agent: Agent, datapath_step: Step) -> None:
+    """Let calls that need the kernel side wait until it stands, instead of failing in the first second of an agent."""
+
+    @driver.before_request
+    def wait() -> None:
+        if request.path in _NEED_DATAPATH:
+            agent.wait_for(datapath_step, DATAPATH_PATIENCE_S)
+
+
+def _problems(agent: Agent, embedded: EmbeddedEtcd | None, forwarding: ForwardingController) -> Sequence[str]:
+    """Everything that does not work at the moment, a sentence each."""
+    health = forwarding.health
+    candidates = (
+        agent.waiting_for,
+        embedded.problem if embedded else None,
+        f"the datapath does not follow the cluster: {health.error}" if health.failures else None,
+    )
+    return [problem for problem in candidates if problem]
