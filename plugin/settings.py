@@ -390,7 +390,7 @@ def markdown() -> str:
 _HEAD: Final = """\
 # Settings
 
-<!-- Made by `python3 -m plugin.settings --markdown`; do not edit. -->
+<!-- Made by «make settings»; do not edit. -->
 
 Set while the plugin is disabled, for example `docker plugin set hawse:latest LOG_LEVEL=debug`. An empty value means
 the default. A wrong value is refused with the name, the value and the rule: the engine's log has it, and so has every

@@ -47,7 +47,7 @@ def test_paths_of_the_defaults_lie_in_mounts_of_config_json(config: dict[str, An
 
 
 def test_document_is_up_to_date() -> None:
-    assert markdown() == (ROOT / "docs/settings.md").read_text(), "make docs/settings.md"
+    assert markdown() == (ROOT / "docs/settings.md").read_text(), "make settings"
 
 
 def test_module_prints_the_document() -> None:
