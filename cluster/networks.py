@@ -13,7 +13,7 @@ from kvstore import keys
 from kvstore.codec import decode, encode
 from kvstore.store import Delete, KeyValue, Op, Put, Store, absent, unchanged
 from kvstore.watcher import View
-from model.addresses import IPAddress, IPNetwork
+from model.addresses import SWARM_HOLDER, IPAddress, IPNetwork
 from model.errors import CasFailed, Conflict, Exhausted, NetworkNotFound
 from model.ids import VNI_MAX, VNI_MIN, DockerNetworkId, Vni
 from model.networks import Network
@@ -84,7 +84,7 @@ class NetworkRegistry:
                 if vni_item is not None:
                     wanted = replace(wanted, vni=_next_vni(wanted.vni))
                 continue
-            known = decode(Network, item.value, key=key)
+            known, wanted = _as_nodes_say(decode(Network, item.value, key=key), wanted, holder)
             _refuse_difference(known, wanted)
             if (holder, docker_id) in known.docker_ids:
                 return known
@@ -167,6 +167,19 @@ class NetworkRegistry:
 
 def _next_vni(vni: Vni) -> Vni:
     return Vni(vni + 1 if vni < VNI_MAX else VNI_MIN)
+
+
+def _as_nodes_say(known: Network, wanted: Network, holder: str) -> tuple[Network, Network]:
+    """Settle whether the network is internal: a Swarm's leader is not told, its nodes are.
+
+    So what the leader says of it counts for nothing once a node has spoken, and until then the first node's word does.
+    """
+    if holder == SWARM_HOLDER:
+        return known, replace(wanted, internal=known.internal, gateway=None if known.internal else wanted.gateway)
+    if all(one == SWARM_HOLDER for one, _ in known.docker_ids):
+        gateway = None if wanted.internal else known.gateway or wanted.gateway
+        return replace(known, internal=wanted.internal, gateway=gateway), wanted
+    return known, wanted
 
 
 def _refuse_difference(known: Network, wanted: Network) -> None:

@@ -9,7 +9,8 @@ import pytest
 from driver.options import EndpointOptions, NetworkOptions
 from kvstore import keys
 from model.errors import InvalidInput
-from tests.support.driver_world import World, create_endpoint, create_network
+from model.ids import NodeName
+from tests.support.driver_world import World, create_endpoint, create_network, join
 
 MTU = "com.docker.network.driver.mtu"
 SWARM_ID = "k2s7n8h0u3f1q5x9b4w6c7d8e"
@@ -176,6 +177,24 @@ def test_a_swarm_network_lives_on_leader_and_worker_and_leaves_nothing(world: Wo
     world.ok("IpamDriver.ReleasePool", {"PoolID": "hawse-global:10.1.0.0/16"})
 
     assert before == world.state()
+
+
+def test_an_internal_swarm_network_is_internal_although_the_leader_is_not_told(world: World) -> None:
+    internal = {"com.docker.network.internal": True}
+    world.request_pool("hawse-global")
+    world.ok("NetworkDriver.AllocateNetwork", allocate(Options={}))
+    world.with_network(network_id=SWARM_ID, options=internal)
+
+    with World(node=NodeName("node-2"), store=world.store) as worker:
+        worker.with_network(network_id=SWARM_ID, options=internal)
+        world.ok("NetworkDriver.AllocateNetwork", allocate(Options={}))
+        worker.ok("NetworkDriver.CreateEndpoint", create_endpoint(network_id=SWARM_ID))
+        joined = worker.ok("NetworkDriver.Join", {**join(), "NetworkID": SWARM_ID})
+
+        [network] = worker.networks.all()
+
+    assert (True, None, 3) == (network.internal, network.gateway, len(network.docker_ids))
+    assert joined["DisableGatewayService"] is True
 
 
 @pytest.mark.parametrize(
