@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -67,6 +67,8 @@ class Records:
     nodes: frozenset[NodeName]
     docker: DockerNetworks | None = None
     """None when the engine could not be asked: then its networks are not compared."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Keys whose value cannot be read, and why."""
     grace_s: float = GRACE_S
 
 
@@ -80,6 +82,7 @@ def check(records: Records) -> list[Finding]:
         *_vnis(records),
         *_holders(records),
         *_docker_networks(records),
+        *(_dangling(key, f"cannot be read: {why}; delete this etcd key") for key, why in records.unreadable.items()),
     ]
     return sorted(findings, key=lambda finding: (finding.kind, finding.subject, finding.detail))
 
@@ -142,8 +145,8 @@ def _pools_and_networks(records: Records) -> Iterator[Finding]:
         if record.pool not in with_network and not _young(records, record.created_at):
             yield _leaked(
                 str(record.pool),
-                f"is a pool without a network, held by {_names(record.holders)}; a node's agent drops its hold after two "
-                "minutes, so see whether these agents run («hawse node ls»)",
+                f"is a pool without a network, held by {_names(record.holders)}; a node's agent drops its hold after "
+                "two minutes, so see whether these agents run («hawse node ls»)",
             )
     for network in records.networks:
         if network.pool not in pools:
@@ -192,8 +195,8 @@ def _docker_networks(records: Records) -> Iterator[Finding]:
             if holder == records.docker.node and docker_id not in records.docker.ids:
                 yield _leaked(
                     f"network {docker_id}",
-                    f"on pool {network.pool} is recorded for node {holder}, but its engine does not know it; the node's "
-                    "agent leaves it after two minutes",
+                    f"on pool {network.pool} is recorded for node {holder}, but its engine does not know it; the "
+                    "node's agent leaves it after two minutes",
                 )
 
 
