@@ -50,6 +50,8 @@ class EndpointSpec:
     mac: MacAddress
     identity: IdentityId
     mtu_bytes: int
+    gateway: IPAddress | None = None
+    """Gateway of the network; it answers pings. None: the network has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,10 @@ class Datapath(Protocol):
         """
         ...
 
+    def programs_compiled(self) -> bool | None:
+        """Whether :meth:`start` had to compile the programs; False: pinned ones were adopted. None before it."""
+        ...
+
     def features(self) -> Sequence[Feature]:
         """The probed kernel features, required ones first."""
         ...
@@ -153,7 +159,7 @@ class Datapath(Protocol):
         """Every hawse interface of this host, read from the kernel."""
         ...
 
-    def replace_remotes(self, entries: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
+    def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
         """Make the remote part of the ipcache exactly this: add and change first, delete last. Local entries stay."""
         ...
 

@@ -31,7 +31,7 @@ def endpoint_value(spec: EndpointSpec) -> abi.EndpointValue:
     return abi.EndpointValue(
         ipv4=words(by_version.get(4)),
         ipv6=words(by_version.get(6)),
-        gateway=words(None),
+        gateway=words(spec.gateway),
         mac=octets(spec.mac.packed, 6),
         identity=spec.identity,
         vni=spec.vni,
@@ -49,6 +49,7 @@ def endpoint_spec(value: abi.EndpointValue, *, mtu_bytes: int) -> EndpointSpec:
         mac=MacAddress.from_packed(bytes(value.mac)),
         identity=IdentityId(value.identity),
         mtu_bytes=mtu_bytes,
+        gateway=address(value.gateway),
     )
 
 

@@ -116,10 +116,18 @@ class Links:
         )
         raised = _message(("IFLA_IFNAME", names.TUNNEL_IFNAME), _no_link_local_addresses())
         _raise_it(raised)
-        self._netlink.execute(
-            f"create VXLAN device {names.TUNNEL_IFNAME} on UDP port {port}",
-            [Request(device, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), Request(raised, _RTM_NEWLINK)],
-        )
+        what = f"create VXLAN device {names.TUNNEL_IFNAME} on UDP port {port}"
+        requests = [Request(device, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), Request(raised, _RTM_NEWLINK)]
+        try:
+            self._netlink.execute(what, requests)
+        except LinkError as error:
+            self.remove(names.TUNNEL_IFNAME)
+            if error.errno in {errno.EADDRINUSE, errno.EEXIST}:
+                raise LinkError(
+                    f"{what}: the port is taken by another device or program; set another TUNNEL_PORT on every node",
+                    errno=error.errno,
+                ) from error
+            raise
         link = self.find(names.TUNNEL_IFNAME)
         if link is None:
             raise LinkError(f"VXLAN device {names.TUNNEL_IFNAME} vanished right after it was made")

@@ -106,6 +106,11 @@ class LinuxDatapath:
             for folder in (*self._pins.other_programs(self._programs.digest), *self._pins.other_versions()):
                 pins.remove(folder)
 
+    def programs_compiled(self) -> bool | None:
+        """See :meth:`datapath.api.Datapath.programs_compiled`."""
+        with self._lock:
+            return self._programs.compiled if self._programs else None
+
     def features(self) -> Sequence[Feature]:
         """See :meth:`datapath.api.Datapath.features`."""
         return self._features
@@ -124,9 +129,11 @@ class LinuxDatapath:
             before = endpoints.lookup(key)
             if before is None:
                 self._attach(link.ifindex, self._open_programs.from_container, "from_container")
-            elif bytes(before) == bytes(value):
+            elif bytes(before) == bytes(value) and link.mtu_bytes == spec.mtu_bytes:
                 undo.pop_all()
                 return _local_endpoint(link, spec.endpoint_id, spec)
+            else:
+                self._adapt_container_end(spec)
             for address in entries.ipcache_keys(spec):
                 if self._local.get(address) != link.ifindex:
                     undo.callback(self._release_address, address, link.ifindex)
@@ -316,6 +323,12 @@ class LinuxDatapath:
         if (link.mac, link.mtu_bytes, link.up) != (router.packed, spec.mtu_bytes, True):
             self._links.configure(ifname, mac=router, mtu_bytes=spec.mtu_bytes)
         return link
+
+    def _adapt_container_end(self, spec: EndpointSpec) -> None:
+        """Give the other end its new properties while it is still here; once Docker has moved it, it is Docker's."""
+        ifname = names.container_ifname(spec.endpoint_id)
+        if self._links.find(ifname) is not None:
+            self._links.configure(ifname, mac=spec.mac, mtu_bytes=spec.mtu_bytes)
 
     def _claim_address(self, key: IpcacheKey, place: abi.IpcacheValue) -> None:
         """Make an address local; what another host says of it is remembered."""

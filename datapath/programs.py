@@ -26,6 +26,8 @@ class Programs:
     """Open programs of one build."""
 
     digest: str
+    compiled: bool
+    """Whether they were compiled just now; False when they were pinned already."""
     from_container: int
     from_overlay: int
 
@@ -45,10 +47,12 @@ def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
     """
     digest = source.build(where, folder).digest
     pinned = where.programs(digest)
-    if not all((pinned / name).exists() for name in pins.PROGRAMS):
+    missing = not all((pinned / name).exists() for name in pins.PROGRAMS)
+    if missing:
         _load(where, folder)
     try:
-        return Programs(digest=digest, **{name: bpf_syscalls.open_pinned(pinned / name) for name in pins.PROGRAMS})
+        fds = {name: bpf_syscalls.open_pinned(pinned / name) for name in pins.PROGRAMS}
+        return Programs(digest=digest, compiled=missing, **fds)
     except OSError as error:
         raise DatapathError(str(error.strerror)) from error
 
@@ -70,7 +74,9 @@ def _load(where: Pins, folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise ProgramLoadError(f"BPF programs were not compiled and loaded in {_LOAD_TIMEOUT_S} s") from error
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        first_error = next((f" ({line.strip()})" for line in lines if "error:" in line), "")
+        reason = lines[-1] + first_error
         if done.returncode == load.EXIT_ABI_MISMATCH:
             raise AbiMismatch(reason)
         raise ProgramLoadError(reason, log=done.stderr)

@@ -3,10 +3,13 @@
  * endpoint.c: from_container, at tc ingress of the host end of every container's veth pair.
  *
  * How a packet goes:
- * 1) the endpoint is found by the interface it came in through; a container cannot claim to be
- * another one; 2) the frame must come from the container's link-layer address and go to the
- * router's, the packet from its IP address; 3) ARP is answered here; 4) the ipcache says where the
- * destination is: another container of this host (redirect_peer) or another host (tunnel).
+ * 1) the endpoint is found by the interface the packet came in through; a container cannot claim
+ *    to be another one;
+ * 2) the frame must come from the container's link-layer address and go to the router's, the packet
+ *    must come from the container's IP address;
+ * 3) ARP is answered here;
+ * 4) the ipcache says where the destination is: another container of this host (redirect_peer) or
+ *    another host (tunnel). The network's gateway is on no host: its pings are answered here.
  *
  * Anything else is dropped and counted; nothing reaches the stack of the host. Map lookups per
  * packet: endpoint, ipcache, counter, and for another host the configuration.
@@ -18,6 +21,7 @@
 #include "lib/address.h"
 #include "lib/arp.h"
 #include "lib/deliver.h"
+#include "lib/echo.h"
 #include "lib/ipcache.h"
 #include "lib/maps.h"
 #include "lib/metrics.h"
@@ -39,6 +43,8 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 	if (!address_is_ipv4(endpoint->ipv4, ipv4->saddr))
 		return -DROP_INVALID_SOURCE_IP;
 	place = ipcache_ipv4(endpoint->vni, ipv4->daddr);
+	if (!place && address_is_ipv4(endpoint->gateway, ipv4->daddr))
+		return answer_echo(skb, ipv4);
 	if (!place)
 		return -DROP_UNKNOWN_L3_TARGET;
 	if (ipcache_is_local(place))

@@ -5,7 +5,8 @@
  * How a packet goes:
  * 1) it must come from a node of the cluster, and carry the sender's identity;
  * 2) its inner source must be an address that is on that very node: a node cannot speak for the
- * containers of another; 3) its destination must be a container of this host in the same network.
+ *    containers of another;
+ * 3) its destination must be a container of this host in the same network.
  *
  * Anything else is dropped and counted. Map lookups per packet: node, ipcache twice, counter.
  *

@@ -2,8 +2,7 @@
 /*
  * address.h: IP and link-layer addresses.
  *
- * Public: address_from_ipv4, address_is_ipv4, mac_equal, mac_is_router,
- * mac_is_group, mac_router.
+ * Public: address_from_ipv4, address_is_ipv4, mac_equal, mac_router, mac_is_router, mac_is_group.
  */
 #pragma once
 

@@ -19,8 +19,7 @@ struct vxlan_group_policy {
 	__u32 group;
 };
 
-/* Hand the packet to the container behind the host end with this index, past the stack of the host.
- */
+/* Hand the packet to the container behind this host end, past the stack of the host. */
 static __always_inline int deliver_local(struct __sk_buff *skb, __u32 ifindex,
 					 enum direction direction)
 {

@@ -1,0 +1,128 @@
+"""A datapath without a kernel, for tests of what stands above it. Passes the same contract suite as the real one."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from datapath import entries, names
+from datapath.api import (
+    DatapathConfig,
+    EndpointSpec,
+    Feature,
+    IpcacheKey,
+    LocalEndpoint,
+    PacketCounter,
+    RemoteEndpoint,
+)
+from model.addresses import IPAddress
+from model.errors import DatapathError
+from model.ids import EndpointId
+
+
+class FakeDatapath:
+    """Implements :class:`datapath.api.Datapath` with dictionaries.
+
+    Attributes:
+        remotes: the remote part of the ipcache.
+        nodes: whose tunnel packets are accepted.
+        packet_counters: what :meth:`counters` answers; for tests to set.
+        failures: errors by method name; each is raised once, before the method does anything.
+    """
+
+    def __init__(self) -> None:
+        self.config: DatapathConfig | None = None
+        self.remotes: dict[IpcacheKey, RemoteEndpoint] = {}
+        self.nodes: frozenset[IPAddress] = frozenset()
+        self.packet_counters: list[PacketCounter] = []
+        self.failures: dict[str, DatapathError] = {}
+        self.closed = False
+        self._endpoints: dict[EndpointId, LocalEndpoint] = {}
+        self._ifindexes = itertools.count(10)
+        self._lock = threading.Lock()
+
+    def start(self, config: DatapathConfig) -> None:
+        """See :meth:`datapath.api.Datapath.start`."""
+        self._fail_if_told("start")
+        self.config = config
+
+    def features(self) -> Sequence[Feature]:
+        """See :meth:`datapath.api.Datapath.features`."""
+        return [Feature(name="redirect_peer", available=True, required=True, detail="")]
+
+    def ensure_endpoint(self, spec: EndpointSpec) -> LocalEndpoint:
+        """See :meth:`datapath.api.Datapath.ensure_endpoint`."""
+        self._require_started("ensure_endpoint")
+        entries.endpoint_value(spec)  # refuses what the real one refuses
+        with self._lock:
+            present = self._endpoints.get(spec.endpoint_id)
+            if present is None:
+                present = LocalEndpoint(
+                    endpoint_id=spec.endpoint_id,
+                    host_ifname=names.host_ifname(spec.endpoint_id),
+                    container_ifname=names.container_ifname(spec.endpoint_id),
+                    ifindex=next(self._ifindexes),
+                    spec=spec,
+                )
+            self._endpoints[spec.endpoint_id] = dataclasses.replace(present, spec=spec)
+            return self._endpoints[spec.endpoint_id]
+
+    def remove_endpoint(self, endpoint_id: EndpointId) -> None:
+        """See :meth:`datapath.api.Datapath.remove_endpoint`."""
+        self._require_started("remove_endpoint")
+        with self._lock:
+            self._endpoints.pop(endpoint_id, None)
+
+    def local_endpoints(self) -> Sequence[LocalEndpoint]:
+        """See :meth:`datapath.api.Datapath.local_endpoints`."""
+        self._require_started("local_endpoints")
+        with self._lock:
+            return list(self._endpoints.values())
+
+    def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_remotes`."""
+        self._require_started("replace_remotes")
+        self.remotes = dict(remotes)
+
+    def update_remotes(self, upserts: Mapping[IpcacheKey, RemoteEndpoint], deletes: Iterable[IpcacheKey]) -> None:
+        """See :meth:`datapath.api.Datapath.update_remotes`."""
+        self._require_started("update_remotes")
+        with self._lock:
+            for key in deletes:
+                self.remotes.pop(key, None)
+            self.remotes.update(upserts)
+
+    def replace_nodes(self, addresses: Iterable[IPAddress]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_nodes`."""
+        self._require_started("replace_nodes")
+        self.nodes = frozenset(addresses)
+
+    def counters(self) -> Sequence[PacketCounter]:
+        """See :meth:`datapath.api.Datapath.counters`."""
+        self._require_started("counters")
+        return list(self.packet_counters)
+
+    def destroy(self) -> None:
+        """See :meth:`datapath.api.Datapath.destroy`."""
+        self._fail_if_told("destroy")
+        with self._lock:
+            self._endpoints.clear()
+            self.remotes = {}
+            self.nodes = frozenset()
+            self.config = None
+
+    def close(self) -> None:
+        """See :meth:`datapath.api.Datapath.close`."""
+        self.closed = True
+
+    def _require_started(self, method: str) -> None:
+        self._fail_if_told(method)
+        if self.config is None:
+            raise DatapathError("the datapath has not been started")
+
+    def _fail_if_told(self, method: str) -> None:
+        error = self.failures.pop(method, None)
+        if error is not None:
+            raise error
