@@ -86,6 +86,7 @@ class Cluster:
     def settle(self) -> None:
         """Wait until every agent has seen, and noted, all that is in the store."""
         revision = self.store.list(keys.ROOT).revision
+        self.store.report_progress()
         for ipam in self.agents:
             for view in (ipam._views.pools, ipam._views.addresses, ipam._views.cursors):
                 assert view.wait_delivered(revision, 5)

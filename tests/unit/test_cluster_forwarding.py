@@ -1,0 +1,226 @@
+"""The kernel follows the cluster, also through errors."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import pytest
+
+from cluster.forwarding import ForwardingController
+from cluster.remotes import RemoteTable
+from datapath.api import IpcacheKey, RemoteEndpoint
+from datapath.fake import FakeDatapath
+from kvstore import keys
+from kvstore.backoff import Backoff
+from kvstore.codec import encode
+from kvstore.store import Delete, Put
+from model.addresses import IPAddress
+from model.endpoints import Endpoint
+from model.errors import LinkError, StoreUnavailable
+from model.ids import IDENTITY_INIT, NodeName, Vni
+from model.networks import Network
+from tests.support.cluster_world import POOL, Agent, ClusterWorld
+
+
+class WatchedKernel(FakeDatapath):
+    """Notes what it is asked for, and can be broken for longer than one call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.error: LinkError | None = None
+        self.failed = threading.Event()
+
+    def replace_nodes(self, addresses: Iterable[IPAddress]) -> None:
+        self._called("replace_nodes")
+        super().replace_nodes(addresses)
+
+    def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
+        self._called("replace_remotes")
+        super().replace_remotes(remotes)
+
+    def update_remotes(self, upserts: Mapping[IpcacheKey, RemoteEndpoint], deletes: Iterable[IpcacheKey]) -> None:
+        self._called("update_remotes")
+        super().update_remotes(upserts, deletes)
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.error is not None:
+            self.failed.set()
+            raise self.error
+
+
+NETWORK = Network(pool=POOL, vni=Vni(7))
+
+
+class ForwardingWorld(ClusterWorld):
+    """One watching node and others that only exist in the store."""
+
+    def watcher(self) -> Agent:
+        agent = Agent(self.store, "node-a", 1, self.clock, kernel=WatchedKernel())
+        self.controller = ForwardingController(
+            agent.kernel,
+            agent.views.endpoints,
+            agent.views.nodes,
+            agent.name,
+            backoff=Backoff(first_s=0.001, limit_s=0.001),
+            clock=self.clock,
+        )
+        self.controller.start()
+        agent.start()
+        self.agents.append(agent)
+        self.put(keys.node(agent.name), agent.node)
+        return agent
+
+    def put(self, key: str, value: object) -> int:
+        return self.store.txn([], [Put(key, encode(value))]).revision
+
+    def put_endpoint(self, endpoint: Endpoint) -> int:
+        return self.put(keys.endpoint(endpoint.node, endpoint.endpoint_id), endpoint)
+
+    def remove_endpoint(self, endpoint: Endpoint) -> int:
+        return self.store.txn([], [Delete(keys.endpoint(endpoint.node, endpoint.endpoint_id))]).revision
+
+    def applied(self, revision: int) -> None:
+        assert self.controller.wait_applied(revision, 5), self.controller.health
+
+    def stop(self) -> None:
+        self.controller.stop()
+        super().stop()
+
+
+@pytest.fixture
+def world() -> Iterator[ForwardingWorld]:
+    world = ForwardingWorld()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def kernel(world: ForwardingWorld) -> WatchedKernel:
+    kernel = world.watcher().kernel
+    assert isinstance(kernel, WatchedKernel)
+    return kernel
+
+
+def on(world: ClusterWorld, node: str, number: int, name: str, address: str) -> Endpoint:
+    agent = Agent(world.store, node, number, world.clock)
+    return agent.an_endpoint(name, NETWORK, ipaddress.ip_address(address))
+
+
+def place(address: str) -> IpcacheKey:
+    return IpcacheKey(NETWORK.vni, ipaddress.ip_address(address))
+
+
+def remote(number: int) -> RemoteEndpoint:
+    return RemoteEndpoint(ipaddress.ip_address("192.0.2.0") + number, IDENTITY_INIT)
+
+
+def register(world: ForwardingWorld, node: str, number: int) -> None:
+    world.put(keys.node(NodeName(node)), Agent(world.store, node, number, world.clock).node)
+
+
+def test_remote_endpoints_appear_change_and_go(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    register(world, "node-b", 2)
+    first = on(world, "node-b", 2, "e1", "10.1.0.5")
+    world.put_endpoint(first)
+    world.applied(world.put_endpoint(on(world, "node-a", 1, "e2", "10.1.0.6")))
+    assert kernel.remotes == {place("10.1.0.5"): remote(2)}
+    assert kernel.nodes == {remote(2).tunnel_endpoint}
+
+    world.applied(world.put_endpoint(replace(first, addresses=(ipaddress.ip_address("10.1.0.9"),))))
+    assert kernel.remotes == {place("10.1.0.9"): remote(2)}
+    world.applied(world.remove_endpoint(first))
+
+    assert kernel.remotes == {}
+
+
+def test_endpoint_of_a_node_that_registers_later_is_not_forgotten(
+    world: ForwardingWorld, kernel: WatchedKernel
+) -> None:
+    world.applied(world.put_endpoint(on(world, "node-b", 2, "e1", "10.1.0.5")))
+    assert kernel.remotes == {}
+
+    register(world, "node-b", 2)
+    world.controller.resync()
+    world.settle()
+    world.applied(world.put_endpoint(on(world, "node-b", 2, "e2", "10.1.0.6")))
+
+    assert kernel.remotes == {place("10.1.0.5"): remote(2), place("10.1.0.6"): remote(2)}
+
+
+def test_moved_address_is_never_deleted_in_between(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    register(world, "node-b", 2)
+    register(world, "node-c", 3)
+    old = on(world, "node-b", 2, "e1", "10.1.0.5")
+    world.put_endpoint(old)
+    world.clock.time_s += 1
+    world.put_endpoint(on(world, "node-c", 3, "e2", "10.1.0.5"))
+    world.applied(world.remove_endpoint(old))
+
+    assert kernel.remotes == {place("10.1.0.5"): remote(3)}
+
+
+def test_kernel_error_is_followed_by_a_full_comparison(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    register(world, "node-b", 2)
+    world.applied(world.put_endpoint(on(world, "node-b", 2, "e1", "10.1.0.5")))
+    kernel.error = LinkError("no space left", errno=28)
+    revision = world.put_endpoint(on(world, "node-b", 2, "e2", "10.1.0.6"))
+    assert kernel.failed.wait(5)
+    kernel.remotes.clear()
+    assert not world.controller.wait_applied(revision, 0.05)
+    assert world.controller.health.error == "no space left"
+    kernel.error = None
+
+    world.applied(revision)
+
+    assert kernel.remotes.keys() == {place("10.1.0.5"), place("10.1.0.6")}
+    assert world.controller.health.failures == 0
+
+
+def test_nothing_is_written_before_the_cluster_is_known(world: ForwardingWorld) -> None:
+    world.store.fail_with(StoreUnavailable("etcd is away"))
+    kernel = WatchedKernel()
+    agent = Agent(world.store, "node-a", 1, world.clock, kernel=kernel)
+    world.controller = ForwardingController(agent.kernel, agent.views.endpoints, agent.views.nodes, agent.name)
+    world.controller.start()
+    agent.views.start()
+    world.agents.append(agent)
+    assert not world.controller.wait_applied(1, 0.1)
+    assert kernel.calls == []
+
+    world.store.fail_with(None)
+    agent.ipam.start()
+    register(world, "node-a", 1)
+    world.applied(1)
+
+    assert kernel.calls[:2] == ["replace_nodes", "replace_remotes"]
+
+
+def test_changes_made_while_the_watch_was_broken_are_caught_up(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    register(world, "node-b", 2)
+    gone = on(world, "node-b", 2, "e1", "10.1.0.5")
+    world.applied(world.put_endpoint(gone))
+    world.store.break_watches()
+    world.remove_endpoint(gone)
+
+    world.applied(world.put_endpoint(on(world, "node-b", 2, "e2", "10.1.0.6")))
+
+    assert kernel.remotes == {place("10.1.0.6"): remote(2)}
+
+
+def test_newer_of_two_endpoints_on_one_address_counts(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    table = RemoteTable(NodeName("node-a"))
+    nodes = [Agent(world.store, f"node-{letter}", number, world.clock).node for number, letter in ((2, "b"), (3, "c"))]
+    table.set_nodes(nodes)
+    old = on(world, "node-b", 2, "e1", "10.1.0.5")
+    new = replace(on(world, "node-c", 3, "e2", "10.1.0.5"), created_at="2999-01-01T00:00:00Z")
+    table.set_endpoint("1", new)
+    table.set_endpoint("2", old)
+
+    assert table.remote(place("10.1.0.5")) == remote(3)
+    table.set_endpoint("1", None)
+    assert table.remote(place("10.1.0.5")) == remote(2)

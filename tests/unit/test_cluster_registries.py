@@ -1,0 +1,253 @@
+"""Networks, endpoints, nodes and leadership on the store in memory."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cluster.networks import NetworkRegistry
+from cluster.nodes import NodeRegistry
+from kvstore import keys
+from kvstore.store import Put
+from model.errors import Conflict, EndpointNotFound, NetworkNotFound, StoreUnavailable
+from model.ids import VNI_MAX, DockerNetworkId, EndpointId, Vni
+from tests.support.cluster_world import DOCKER_ID, POOL, Agent, ClusterWorld
+
+GATEWAY = ipaddress.ip_address("10.1.0.1")
+OTHER_ID = DockerNetworkId("e" * 64)
+
+
+@pytest.fixture
+def world() -> Iterator[ClusterWorld]:
+    world = ClusterWorld()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def node_a(world: ClusterWorld) -> Agent:
+    return world.agent("node-a")
+
+
+@pytest.fixture
+def node_b(world: ClusterWorld) -> Agent:
+    return world.agent("node-b")
+
+
+# --- networks ---
+
+
+def test_same_pool_on_two_nodes_is_one_network(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    first = node_a.create_network()
+    second = node_b.create_network(docker_id=OTHER_ID)
+
+    assert first.vni == second.vni
+    assert second.docker_ids == (("node-a", DOCKER_ID), ("node-b", OTHER_ID))
+    world.settle()
+    assert node_a.networks.by_docker_id(OTHER_ID) == node_b.networks.by_docker_id(DOCKER_ID) == second
+
+
+def test_repeated_ensure_changes_nothing(world: ClusterWorld, node_a: Agent) -> None:
+    node_a.create_network()
+    before = world.store.list(keys.ROOT)
+    node_a.create_network()
+
+    assert before == world.store.list(keys.ROOT)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"gateway": ipaddress.ip_address("10.1.0.9")},
+            r"exists already with gateway 10\.1\.0\.1, not gateway 10\.1\.0\.9",
+        ),
+        ({"gateway": None}, "exists already with gateway 10.1.0.1, not no gateway"),
+        ({"internal": True, "gateway": None}, "exists already and is not internal; leave out --internal"),
+        ({"mtu_bytes": 1400}, "exists already with the nodes' own MTU, not MTU 1400"),
+    ],
+)
+def test_different_options_on_one_pool_are_refused(
+    node_a: Agent, node_b: Agent, other: dict[str, object], message: str
+) -> None:
+    node_a.create_network()
+    options = {"gateway": GATEWAY, "internal": False, "mtu_bytes": None, **other}
+
+    with pytest.raises(Conflict, match=message):
+        node_b.networks.ensure(POOL, holder="node-b", docker_id=OTHER_ID, **options)  # type: ignore[arg-type]
+
+
+def test_vni_in_use_is_passed_over_and_wraps(world: ClusterWorld, node_a: Agent) -> None:
+    for taken in (VNI_MAX, 1, 2):
+        world.store.txn([], [Put(keys.vni(Vni(taken)), b"another pool")])
+    registry = NetworkRegistry(world.store, node_a.views.networks, first_vni=lambda: VNI_MAX)
+
+    network = registry.ensure(POOL, holder="node-a", docker_id=DOCKER_ID, gateway=None, internal=True, mtu_bytes=None)
+
+    assert network.vni == 3
+
+
+def test_last_docker_network_takes_network_and_vni_with_it(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    node_a.create_network()
+    node_b.create_network(docker_id=OTHER_ID)
+
+    left = node_a.networks.leave(DOCKER_ID, holder="node-a")
+    assert left is not None
+    assert left.pool == POOL
+    assert node_a.networks.leave(DOCKER_ID, holder="node-a") is None
+    assert not node_a.networks.holds_network(POOL, "node-a")
+    assert node_a.networks.holds_network(POOL, "node-b")
+    node_b.networks.leave(OTHER_ID, holder="node-b")
+
+    assert world.stored(keys.NETWORKS) == world.stored(keys.VNIS) == []
+    with pytest.raises(NetworkNotFound, match=OTHER_ID):
+        node_b.networks.by_docker_id(OTHER_ID)
+
+
+# --- endpoints ---
+
+
+def test_endpoint_is_found_by_id_and_by_address_on_every_node(
+    world: ClusterWorld, node_a: Agent, node_b: Agent
+) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    world.settle()
+
+    assert node_a.endpoints.get(endpoint.endpoint_id) == endpoint
+    assert node_b.endpoints.endpoint_at(POOL, endpoint.addresses[0]) == endpoint
+    assert list(node_a.endpoints.local()) == [endpoint]
+    assert list(node_b.endpoints.local()) == []
+    with pytest.raises(EndpointNotFound, match="not recorded on node node-b"):
+        node_b.endpoints.get(endpoint.endpoint_id)
+
+
+def test_repeated_put_changes_nothing_and_another_content_is_refused(world: ClusterWorld, node_a: Agent) -> None:
+    network = node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    node_a.endpoints.set_sandbox(endpoint.endpoint_id, "/run/docker/netns/0123456789ab")
+    before = world.store.list(keys.ROOT)
+
+    node_a.endpoints.put(replace(endpoint, created_at="later"))
+    with pytest.raises(Conflict, match="endpoint e1 is recorded with another"):
+        node_a.endpoints.put(node_a.an_endpoint("e1", network, ipaddress.ip_address("10.1.0.99")))
+
+    assert before == world.store.list(keys.ROOT)
+
+
+def test_second_endpoint_on_one_address_is_refused(node_a: Agent) -> None:
+    network = node_a.create_network()
+    endpoint = node_a.run_container("e1")
+
+    with pytest.raises(Conflict, match="of endpoint e2 is in use by endpoint e1 on node node-a"):
+        node_a.endpoints.put(node_a.an_endpoint("e2", network, endpoint.addresses[0]))
+
+
+def test_sandbox_is_recorded_and_taken_back(node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+
+    node_a.endpoints.set_sandbox(endpoint.endpoint_id, "/run/docker/netns/0123456789ab")
+    assert node_a.endpoints.get(endpoint.endpoint_id).sandbox_key == "/run/docker/netns/0123456789ab"
+    node_a.endpoints.set_sandbox(endpoint.endpoint_id, None)
+
+    assert node_a.endpoints.get(endpoint.endpoint_id) == endpoint
+    with pytest.raises(EndpointNotFound):
+        node_a.endpoints.set_sandbox(EndpointId("unknown"), None)
+
+
+def test_removal_is_seen_at_once_and_may_be_repeated(node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+
+    assert node_a.endpoints.remove(endpoint.endpoint_id) == endpoint
+    assert node_a.endpoints.endpoint_at(POOL, endpoint.addresses[0]) is None
+    assert node_a.endpoints.remove(endpoint.endpoint_id) is None
+
+
+def test_unread_store_is_not_taken_for_an_empty_one(world: ClusterWorld) -> None:
+    world.store.fail_with(StoreUnavailable("etcd is away"))
+    agent = Agent(world.store, "node-x", 9, world.clock)
+    agent.views.start()
+    try:
+        with pytest.raises(StoreUnavailable):
+            agent.endpoints.local()
+        with pytest.raises(StoreUnavailable):
+            agent.endpoints.get(EndpointId("e1"))
+        with pytest.raises(StoreUnavailable):
+            agent.networks.by_docker_id(DOCKER_ID)
+    finally:
+        world.store.fail_with(None)
+        agent.views.stop()
+
+
+# --- nodes ---
+
+
+def test_node_is_registered_for_good_and_alive_for_now(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    node_a.nodes.start()
+    assert node_a.nodes._keeper.wait_kept(5)
+    world.settle()
+    assert node_b.nodes.alive() == frozenset({"node-a"})
+
+    node_a.nodes.stop()
+    world.settle()
+
+    assert list(node_b.nodes.all()) == [node_a.node]
+    assert node_b.nodes.alive() == frozenset()
+
+
+def test_name_of_a_live_node_is_refused(world: ClusterWorld, node_a: Agent) -> None:
+    node_a.nodes.start()
+    assert node_a.nodes._keeper.wait_kept(5)
+    double = Agent(world.store, "node-a", 9, world.clock)
+
+    with pytest.raises(Conflict, match=r"node name node-a is in use by the host at 192\.0\.2\.1, .* NODE_NAME"):
+        double.nodes.start()
+    assert list(node_a.nodes.all()) == [node_a.node]
+
+
+def test_node_that_is_down_may_come_back_with_another_address(world: ClusterWorld, node_a: Agent) -> None:
+    node_a.nodes.refresh()
+    moved = replace(node_a.node, address=ipaddress.ip_address("192.0.2.77"))
+
+    NodeRegistry(world.store, node_a.views.nodes, node_a.views.alive, moved).refresh()
+    world.settle()
+
+    assert list(node_a.nodes.all()) == [moved]
+
+
+@pytest.mark.parametrize("value", [None, b"{broken"])
+def test_lost_or_broken_record_is_written_again(world: ClusterWorld, node_a: Agent, value: bytes | None) -> None:
+    if value is not None:
+        world.store.txn([], [Put(keys.node(node_a.name), value)])
+
+    node_a.nodes.refresh()
+    world.settle()
+
+    assert list(node_a.nodes.all()) == [node_a.node]
+
+
+# --- leadership ---
+
+
+def test_one_of_two_leads_and_the_other_follows_when_it_ends(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    for agent in (node_a, node_b):
+        agent.nodes.start()
+        assert agent.nodes._keeper.wait_kept(5)
+
+    assert node_a.election.try_to_lead()
+    assert not node_b.election.try_to_lead()
+    assert node_a.election.try_to_lead()
+    node_a.nodes.stop()
+    assert not node_a.election.leading
+
+    assert node_b.election.try_to_lead()
+    assert not node_a.election.try_to_lead()
+
+
+def test_nobody_leads_without_a_lease(node_a: Agent) -> None:
+    assert not node_a.election.try_to_lead()
