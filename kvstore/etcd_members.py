@@ -39,7 +39,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 1000),
     # A host that is gone sends no reset. etcd closes connections that ping more often than every 5 s.
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # The one above is not enough: by default this one lets a silent peer live for another minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     # The first snapshot of a large cluster is larger than the usual 4 MiB.
     ("grpc.max_receive_message_length", -1),

@@ -50,12 +50,16 @@ def parse_pool_segment(segment: str) -> IPNetwork:
     Raises:
         InvalidInput: not a pool segment.
     """
+    wrong = InvalidInput(f"{segment!r} in an etcd key is not a pool like 10.1.0.0-16")
     address, _, prefix = segment.rpartition("-")
     try:
-        return ipaddress.ip_network(f"{address}/{prefix}")
+        value = ipaddress.ip_network(f"{address}/{prefix}")
     except ValueError as err:
-        msg = f"{segment!r} in an etcd key is not a pool like 10.1.0.0-16"
-        raise InvalidInput(msg) from err
+        raise wrong from err
+    # Other spellings of the same pool (a netmask, zeros written out) would be other keys.
+    if pool_segment(value) != segment:
+        raise wrong
+    return value
 
 
 def node(name: NodeName) -> str:
@@ -140,7 +144,7 @@ def parse_address(key: str) -> tuple[IPNetwork, IPAddress]:
         ip = ipaddress.ip_address(text)
     except ValueError as err:
         raise _not(key, "an address") from err
-    if ip not in value:
+    if ip not in value or str(ip) != text:
         raise _not(key, "an address in its pool")
     return value, ip
 
