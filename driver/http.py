@@ -31,6 +31,9 @@ CONTENT_TYPE: Final = "application/vnd.docker.plugins.v1.2+json"
 """What the engine asks for in ``Accept``; it sends no Content-Type itself and reads none."""
 
 MAX_BODY_BYTES: Final = 1 << 20
+MAX_DISCARDED_BYTES: Final = 64 << 20
+"""How much of a body that is too large is still read before the connection is given up."""
+_PIECE_BYTES: Final = 1 << 16
 HANDLER_TIMEOUT_S: Final = 10.0
 
 _STATUS: Final[tuple[tuple[type[HawseError], HTTPStatus], ...]] = (
@@ -42,7 +45,9 @@ _STATUS: Final[tuple[tuple[type[HawseError], HTTPStatus], ...]] = (
 _HTTP_MESSAGE: Final = {
     HTTPStatus.NOT_FOUND: "hawse has no method {path}",
     HTTPStatus.METHOD_NOT_ALLOWED: "{path} is called with POST, not {method}",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the request body is larger than {MAX_BODY_BYTES} bytes",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        f"the request body is larger than {MAX_BODY_BYTES} bytes; give fewer or shorter options"
+    ),
 }
 
 
@@ -122,12 +127,21 @@ def _on_purpose(error: HawseError) -> Response:
 def _http(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     message = _HTTP_MESSAGE.get(status, "{path}: " + status.description.lower())
-    response = failure(message.format(path=request.path, method=request.method), status)
     if isinstance(error, RequestEntityTooLarge):
-        # What was not read would be taken for the next request on this connection.
-        response.headers["Connection"] = "close"
+        _discard_body()
     log.info("request not understood", extra={"call": request.path, "status": int(status)})
-    return response
+    return failure(message.format(path=request.path, method=request.method), status)
+
+
+def _discard_body() -> None:
+    """Read a body that is too large without keeping it.
+
+    A client that is still sending when the connection is closed sees a broken pipe instead of the answer.
+    """
+    stream = request.environ["wsgi.input"]
+    read_bytes = 0
+    while read_bytes < MAX_DISCARDED_BYTES and (piece := stream.read(_PIECE_BYTES)):
+        read_bytes += len(piece)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -15,7 +15,8 @@ from cluster.endpoints import EndpointRegistry
 from cluster.networks import NetworkRegistry
 from cluster.usage import RegistryUsage
 from cluster.views import ClusterViews
-from datapath.api import EndpointSpec, LocalEndpoint
+from datapath.api import DatapathConfig, EndpointSpec
+from datapath.fake import FakeDatapath
 from driver.api import create_app
 from driver.ipam_adapter import IpamAdapter
 from driver.protocol import Capabilities, Scope
@@ -36,24 +37,6 @@ ENDPOINT_ID = EndpointId("e1" * 32)
 ADDRESS = "10.1.0.5/16"
 POOL_ID = f"hawse-local:{POOL}"
 SYNC_S = 10
-
-
-class Kernel:
-    def __init__(self) -> None:
-        self.endpoints: dict[EndpointId, LocalEndpoint] = {}
-
-    def ensure_endpoint(self, spec: EndpointSpec) -> LocalEndpoint:
-        local = LocalEndpoint(
-            endpoint_id=spec.endpoint_id,
-            host_ifname=f"hw{spec.endpoint_id[:12]}",
-            container_ifname=f"hwp{spec.endpoint_id[:12]}",
-            ifindex=len(self.endpoints) + 10,
-            spec=spec,
-        )
-        return self.endpoints.setdefault(spec.endpoint_id, local)
-
-    def remove_endpoint(self, endpoint_id: EndpointId) -> None:
-        self.endpoints.pop(endpoint_id, None)
 
 
 @dataclass
@@ -104,7 +87,10 @@ class World:
     def __init__(self, *, node: NodeName = NODE, store: MemoryStore | None = None) -> None:
         self.faults = Faults()
         self.store = store or MemoryStore()
-        self.kernel = Kernel()
+        self.kernel = FakeDatapath()
+        self.kernel.start(
+            DatapathConfig(node_address=ipaddress.ip_address("192.0.2.1"), tunnel_port=8472, mtu_bytes=1450)
+        )
         # Views follow the store itself; what is asked and written in a call goes through what can be broken.
         store_of_calls: Any = Breakable(self.store, self.faults)
         kernel: Any = Breakable(self.kernel, self.faults)
@@ -185,7 +171,7 @@ class World:
         Without the cursor of a pool, which only says where the next search for an address begins.
         """
         items = {item.key: item.value for item in self.store.list(keys.ROOT).items if item.key.startswith(_KEPT)}
-        return items, [local.spec for local in self.kernel.endpoints.values()]
+        return items, [local.spec for local in self.kernel.local_endpoints()]
 
     def held_addresses(self) -> Sequence[str]:
         """Addresses that IPAM has granted."""

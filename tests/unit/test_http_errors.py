@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -122,6 +123,16 @@ def test_a_large_body_is_413(world: World) -> None:
     assert [] == world.faults.calls
 
 
+def test_a_large_body_is_read_to_its_end_before_the_answer(world: World) -> None:
+    """Otherwise a client that is still sending gets a broken pipe and no message."""
+    body = io.BytesIO(b"a" * 3 * MAX_BODY_BYTES)
+
+    response = world.client.post("/NetworkDriver.Join", input_stream=body, content_length=3 * MAX_BODY_BYTES)
+
+    assert 413 == response.status_code
+    assert b"" == body.read()
+
+
 def test_the_largest_body_is_read(world: World) -> None:
     body = json.dumps({"NetworkID": "a"}).encode()
 
@@ -149,7 +160,7 @@ def test_every_error_has_its_status_and_its_message(
     world: World, error: Exception, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.with_network()
-    world.faults.before["Kernel.ensure_endpoint"] = error
+    world.faults.before["FakeDatapath.ensure_endpoint"] = error
     caplog.set_level(logging.INFO)
     caplog.clear()
 
@@ -160,7 +171,7 @@ def test_every_error_has_its_status_and_its_message(
 
 def test_a_bug_is_a_plain_sentence_and_one_traceback_in_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.with_network()
-    world.faults.before["Kernel.ensure_endpoint"] = ZeroDivisionError("secret detail")
+    world.faults.before["FakeDatapath.ensure_endpoint"] = ZeroDivisionError("secret detail")
     caplog.clear()
 
     message = world.refused("NetworkDriver.CreateEndpoint", create_endpoint())
