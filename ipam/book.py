@@ -138,7 +138,7 @@ def _take(page: _Page, number: int) -> None:
 
 def _next_free(candidates: range, page: _Page, skip: int) -> int | None:
     """Walk from the cursor once around; of ``skip`` free ones too many the last is as good."""
-    size = len(candidates)
+    size = candidates.stop - candidates.start  # len() cannot count an IPv6 network
     start = candidates.index(page.cursor) + 1 if page.cursor in candidates else 0
     # Among this many addresses plus one there is a free one if there is any: no walk through a whole IPv6 network.
     steps = min(size, len(page.taken) + len(page.choosing) + len(page.released_at_s) + skip + 1)
