@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 _FieldsType = list[tuple[str, Any]]
 
 ABI_VERSION: Final = 1
-ROUTER_MAC: Final = 0x026861776573
+ROUTER_MAC: Final = 0x026861777365
 """of every host end and of the tunnel device"""
 IDENTITY_HOST: Final = 1
 """never accepted from the wire"""

@@ -16,7 +16,7 @@
 #pragma once
 
 #define HAWSE_ABI_VERSION	 1
-#define HAWSE_ROUTER_MAC	 0x026861776573 /* of every host end and of the tunnel device */
+#define HAWSE_ROUTER_MAC	 0x026861777365 /* of every host end and of the tunnel device */
 #define HAWSE_IDENTITY_HOST	 1		/* never accepted from the wire */
 #define HAWSE_ENDPOINT_ID_LENGTH 64		/* longest endpoint id that Docker gives */
 #define HAWSE_ENDPOINTS_MAX	 16384

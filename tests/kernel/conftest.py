@@ -1,0 +1,26 @@
+"""Kernel tests: real programs, maps, interfaces and packets. They need root and fail without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import bpf_file_system, remove_leftovers
+from tests.support.overlay import Overlay, standing_overlay
+
+
+@pytest.fixture(scope="session")
+def bpf_root() -> Iterator[Path]:
+    """A BPF file system for all tests of the session; each uses its own folder."""
+    remove_leftovers()
+    with bpf_file_system() as folder:
+        yield folder
+
+
+@pytest.fixture
+def overlay(bpf_root: Path) -> Iterator[Overlay]:
+    """An underlay to which the test adds nodes and containers."""
+    with standing_overlay(bpf_root) as made:
+        yield made
