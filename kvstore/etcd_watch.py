@@ -44,7 +44,8 @@ class EtcdWatch:
     def __init__(self, members: EtcdMembers, key: bytes, range_end: bytes, start_revision: int) -> None:
         self._members = members
         self._start_revision = start_revision
-        self._cancelled = threading.Event()
+        self._cancelled = False
+        self._over = threading.Event()
         self._member = members.current
         create = etcdrpc.WatchCreateRequest(
             key=key, range_end=range_end, start_revision=max(1, start_revision - 1), progress_notify=True
@@ -61,19 +62,22 @@ class EtcdWatch:
                 if batch is not None:
                     yield batch
         except grpc.RpcError as err:
-            if self._cancelled.is_set() or self._members.closed:
+            self._over.set()
+            if self._cancelled or self._members.closed:
                 return
             self._members.leave(self._member)
             raise self._member.error(err) from err
         except HawseError:
             self.cancel()
             raise
-        if not self._cancelled.is_set():
+        self._over.set()
+        if not self._cancelled:
             raise StoreUnavailable(f"etcd at {self._member.target} ended the watch")
 
     def cancel(self) -> None:
         """See :meth:`kvstore.store.Watch.cancel`."""
-        self._cancelled.set()
+        self._cancelled = True
+        self._over.set()
         self._stream.cancel()
 
     def __enter__(self) -> Self:
@@ -86,8 +90,8 @@ class EtcdWatch:
 
     def _requests(self, create: Any) -> Iterator[Any]:
         yield etcdrpc.WatchRequest(create_request=create)
-        # The stream lasts as long as its requests do; gRPC runs this in a thread and abandons it when the stream ends.
-        self._cancelled.wait()
+        # The stream lasts as long as its requests do. gRPC runs this in a thread of its own, which ends with it.
+        self._over.wait()
 
     def _batch(self, response: Any) -> WatchBatch | None:
         if response.compact_revision:

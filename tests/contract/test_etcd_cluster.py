@@ -16,7 +16,7 @@ from kvstore.etcd import EtcdConfig, EtcdStore
 from kvstore.store import Put, absent
 from kvstore.watcher import Change, View
 from model.deadline import deadline
-from model.errors import StoreUnavailable
+from model.errors import StoreError, StoreUnavailable
 from tests.support.etcd import EtcdCluster, EtcdServer, ServerTls, free_ports
 
 pytestmark = pytest.mark.etcd
@@ -34,18 +34,43 @@ def put(store: EtcdStore, key: str, value: bytes = b"") -> int:
     return store.txn([], [Put(key, value)]).revision
 
 
-def test_writes_go_on_when_the_member_in_use_is_killed(cluster: EtcdCluster) -> None:
-    store = EtcdStore(cluster.config)
-    put(store, "/before")
-    cluster.members[0].kill()
+def follower_first(cluster: EtcdCluster) -> tuple[EtcdServer, EtcdConfig]:
+    """A member that does not lead, and settings that prefer it."""
+    follower = next(member for member in cluster.members if member is not cluster.leader())
+    others = [member for member in cluster.members if member is not follower]
+    return follower, EtcdConfig(endpoints=tuple(member.endpoint for member in (follower, *others)))
 
-    # No call was on its way, so the caller notices nothing but the time of an election.
+
+def test_writes_go_on_when_the_member_in_use_is_killed(cluster: EtcdCluster) -> None:
+    member, config = follower_first(cluster)
+    store = EtcdStore(config)
+    put(store, "/before")
+    member.kill()
+
+    # No call was on its way and the leader lives, so the caller notices nothing.
     result = store.txn([absent("/after")], [Put("/after", b"")])
 
     assert result.succeeded
     assert store.status().healthy
-    cluster.members[0].start()
+    member.start()
     assert put(store, "/again") > result.revision
+    store.close()
+
+
+def test_writes_go_on_when_the_leader_is_killed(cluster: EtcdCluster) -> None:
+    store = EtcdStore(cluster.config)
+    put(store, "/before")
+    cluster.leader().kill()
+
+    # Until they have noticed, the others hand a write to the dead leader, and nobody can say what became of it.
+    try:
+        put(store, "/after", b"1")
+    except StoreUnavailable:
+        put(store, "/after", b"1")
+
+    item = store.get("/after")
+    assert item is not None
+    assert item.value == b"1"
     store.close()
 
 
@@ -66,14 +91,9 @@ def test_of_a_cluster_without_majority_a_caller_is_told_in_time(cluster: EtcdClu
 
 
 def test_a_frozen_member_is_left_for_another(cluster: EtcdCluster) -> None:
-    store = EtcdStore(cluster.config)
-    put(store, "/a", b"1")
-    follower = next(member for member in cluster.members if member is not cluster.leader())
-    others = [member for member in cluster.members if member is not follower]
-    store.close()
-    config = EtcdConfig(endpoints=tuple(member.endpoint for member in (follower, *others)))
+    follower, config = follower_first(cluster)
     store = EtcdStore(config)
-    assert store.get("/a")
+    put(store, "/a", b"1")
 
     follower.pause()
     item = store.get("/a")
@@ -196,6 +216,40 @@ def test_without_a_server_a_call_fails_within_its_time_and_says_where() -> None:
     assert not status.healthy
     assert str(port) in status.detail
     store.close()
+
+
+def test_a_full_store_is_not_taken_for_one_that_is_away(tmp_path: Path) -> None:
+    with EtcdServer(tmp_path, arguments=("--quota-backend-bytes=200000",)) as server:
+        store = EtcdStore(server.config)
+
+        def fill() -> None:
+            for number in range(100):
+                put(store, f"/{number}", bytes(10_000))
+
+        with pytest.raises(StoreError, match="space") as caught:
+            fill()
+
+        assert not isinstance(caught.value, StoreUnavailable)
+        assert store.get("/0") is not None
+        store.close()
+
+
+def test_a_watch_leaves_no_thread_behind(tmp_path: Path) -> None:
+    with EtcdServer(tmp_path) as server:
+        store = EtcdStore(server.config)
+        before = set(threading.enumerate())
+        for _ in range(3):
+            watch = store.watch("/", store.list("/").revision + 1)
+            server.kill()
+            with pytest.raises(StoreUnavailable):
+                list(watch)
+            server.start()
+        left = set(threading.enumerate()) - before
+        store.close()
+
+        for thread in left:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
 
 
 def test_progress_moves_a_view_on_without_events(tmp_path: Path) -> None:
