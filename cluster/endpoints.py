@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,7 +39,8 @@ class EndpointRegistry:
         self._view = view
         self._node = node
         self._index = AddressIndex()
-        self._putting = threading.Lock()
+        self._lock = threading.Lock()
+        self._putting: dict[tuple[IPNetwork, IPAddress], EndpointId] = {}
         view.subscribe(self._index.on_endpoints)
 
     def put(self, endpoint: Endpoint) -> None:
@@ -49,15 +51,11 @@ class EndpointRegistry:
                 was written.
         """
         key = keys.endpoint(self._node, endpoint.endpoint_id)
-        # One address is held by one node, so two endpoints with the same address can only meet here.
-        with self._putting:
+        with self._being_put(endpoint):
             for address in endpoint.addresses:
                 other = self.endpoint_at(endpoint.network, address)
                 if other is not None and other.endpoint_id != endpoint.endpoint_id:
-                    raise Conflict(
-                        f"address {address} of endpoint {endpoint.endpoint_id} is in use by "
-                        f"endpoint {other.endpoint_id} on node {other.node}"
-                    )
+                    raise _taken(address, endpoint, other.endpoint_id, other.node)
             result = self._store.txn([absent(key)], [Put(key, encode(endpoint))])
             if result.succeeded:
                 wait_visible(self._view, result.revision)
@@ -153,6 +151,26 @@ class EndpointRegistry:
                 return entry.value
         return None
 
+    @contextlib.contextmanager
+    def _being_put(self, endpoint: Endpoint) -> Iterator[None]:
+        """Keep the addresses from another endpoint until the index knows this one.
+
+        One address is held by one node, so two endpoints with the same address can only meet in this agent.
+        """
+        places = {(endpoint.network, address) for address in endpoint.addresses}
+        with self._lock:
+            for place in places:
+                other = self._putting.get(place)
+                if other is not None and other != endpoint.endpoint_id:
+                    raise _taken(place[1], endpoint, other, self._node)
+            self._putting.update(dict.fromkeys(places, endpoint.endpoint_id))
+        try:
+            yield
+        finally:
+            with self._lock:
+                for place in places:
+                    self._putting.pop(place, None)
+
     def _item(self, key: str) -> KeyValue | None:
         entry = self._view.get(key)
         return self._store.get(key) if entry is None else entry.item
@@ -162,6 +180,12 @@ def _differs(known: Endpoint, wanted: Endpoint) -> bool:
     """Whether a repeated call says something else; what is learned later or at another moment does not count."""
     same = replace(wanted, sandbox_key=known.sandbox_key, created_at=known.created_at, identity=known.identity)
     return same != known
+
+
+def _taken(address: IPAddress, endpoint: Endpoint, other: EndpointId, node: NodeName) -> Conflict:
+    return Conflict(
+        f"address {address} of endpoint {endpoint.endpoint_id} is in use by endpoint {other} on node {node}"
+    )
 
 
 def _not_found(endpoint_id: EndpointId, node: NodeName) -> EndpointNotFound:

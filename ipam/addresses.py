@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 64
 _MAX_SKIP: Final = 32
+_BEHIND: Final = 4
+"""So many lost races in a row call for a fresh listing."""
 
 
 class Addresses:
@@ -100,14 +102,17 @@ class Addresses:
             return in_doubt
         pool_item = self._known_pool(pool)
         for lost in range(_ATTEMPTS):
+            if lost and lost % _BEHIND == 0:
+                # Not other nodes' luck but a book that is far behind: one listing says more than many lost races.
+                self._list(pool)
             skip = self._random.randrange(min(1 << lost, _MAX_SKIP)) if lost else 0
             address = self._book.choose(pool, sub_pool, skip=skip)
             if address is None:
-                # The book may be behind: only a fresh listing may say that nothing is left.
-                records = self._list(pool)
+                # Only a fresh listing may say that nothing is left.
+                items = self._list(pool)
                 address = self._book.choose(pool, sub_pool)
                 if address is None:
-                    raise Exhausted(_exhausted(pool, sub_pool, records))
+                    raise Exhausted(_exhausted(pool, sub_pool, items))
             current_pool_item = self._grant(pool_item, pool, address, holder)
             if current_pool_item is None:
                 return address
@@ -303,11 +308,10 @@ class Addresses:
                 return address
         raise Exhausted(f"pool {pool} has no address left for its gateway: all {len(taken)} are in use")
 
-    def _list(self, pool: IPNetwork) -> dict[IPAddress, AddressRecord]:
+    def _list(self, pool: IPNetwork) -> Sequence[KeyValue]:
         items = self._store.list(keys.addresses_of(pool)).items
-        records = {keys.parse_address(item.key)[1]: decode(AddressRecord, item.value, key=item.key) for item in items}
-        self._book.replace(pool, records)
-        return records
+        self._book.replace(pool, [keys.parse_address(item.key)[1] for item in items])
+        return items
 
     def _known_pool(self, pool: IPNetwork) -> KeyValue:
         """The pool's key from memory; every transaction compares it, so it may be behind."""
@@ -332,15 +336,21 @@ def _same_gateway(pool: IPNetwork, recorded: IPAddress, asked: IPAddress | None)
     return recorded
 
 
-def _exhausted(pool: IPNetwork, sub_pool: IPNetwork | None, records: dict[IPAddress, AddressRecord]) -> str:
+def _exhausted(pool: IPNetwork, sub_pool: IPNetwork | None, items: Sequence[KeyValue]) -> str:
     candidates = rules.selectable(pool, sub_pool)
-    inside = [record for address, record in records.items() if int(address) in candidates]
+    inside = [
+        decode(AddressRecord, item.value, key=item.key)
+        for item in items
+        if int(keys.parse_address(item.key)[1]) in candidates
+    ]
     kinds = Counter(record.kind for record in inside)
     holders = Counter(_readable(record.holders[0]) for record in inside if record.kind is AddressKind.ENDPOINT)
     by_holder = ", ".join(f"{holder}: {count}" for holder, count in sorted(holders.items()))
     where = f"pool {pool}" if sub_pool is None else f"--ip-range {sub_pool} of pool {pool}"
+    # What is granted at this moment by another thread is not in the listing yet, but as good as in use.
+    count = candidates.stop - candidates.start - kinds[AddressKind.GATEWAY] - kinds[AddressKind.RESERVED]
     return (
-        f"{where}: all {kinds[AddressKind.ENDPOINT]} addresses are in use ({by_holder or 'none'}; besides "
+        f"{where}: all {count} addresses are in use ({by_holder or 'none'}; besides "
         f"{kinds[AddressKind.GATEWAY]} gateway and {kinds[AddressKind.RESERVED]} reserved); remove containers, "
         "look for leaked ones with «hawse ipam check», or make a network with a larger --subnet"
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -144,6 +146,26 @@ def test_second_endpoint_on_one_address_is_refused(node_a: Agent) -> None:
 
     with pytest.raises(Conflict, match="of endpoint e2 is in use by endpoint e1 on node node-a"):
         node_a.endpoints.put(node_a.an_endpoint("e2", network, endpoint.addresses[0]))
+
+
+def test_one_of_many_endpoints_on_one_address_is_recorded(world: ClusterWorld, node_a: Agent) -> None:
+    network = node_a.create_network()
+    address = ipaddress.ip_address("10.1.0.77")
+    start = threading.Barrier(16)
+    refused: list[str] = []
+
+    def put(number: int) -> None:
+        start.wait(5)
+        try:
+            node_a.endpoints.put(node_a.an_endpoint(f"e{number}", network, address))
+        except Conflict as err:
+            refused.append(str(err))
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(put, range(16)))
+
+    assert len(world.stored(keys.ENDPOINTS)) == 1
+    assert len(refused) == 15
 
 
 def test_sandbox_is_recorded_and_taken_back(node_a: Agent) -> None:
