@@ -63,8 +63,7 @@ build_with_docker() {
     docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 || docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1 ||
         import_base_image
     say "docker build"
-    docker build --quiet --network host --build-arg "BASE=$BASE_IMAGE" --tag hawse-rootfs:build --file plugin/Dockerfile . \
-        >/dev/null
+    docker build --network host --build-arg "BASE=$BASE_IMAGE" --tag hawse-rootfs:build --file plugin/Dockerfile .
     say "exporting the root file system"
     container=$(docker create hawse-rootfs:build /bin/true)
     rm -rf "$BUILD/rootfs" "$LAYER"
@@ -122,7 +121,7 @@ installed_layer() {
 }
 
 build_in_chroot() {
-    [ "$(id -u)" = 0 ] || fail "no engine answers (docker info), and building in a chroot needs root"
+    [ "$(id -u)" = 0 ] || fail "building in a chroot needs root; as another user, build where «docker info» works"
     [ -e "$BASE/etc/debian_version" ] || sh scripts/base_image.sh trixie "$BASE"
     installed_layer
     if [ "$(cat "$LAYER" 2>/dev/null)" != "$layer" ] || [ ! -d "$BUILD/rootfs/opt" ]; then
@@ -140,16 +139,22 @@ build_in_chroot() {
     chroot_step "$BUILD/rootfs" application
 }
 
-fetch_wheels
 case "${1:-}" in
---docker) build_with_docker ;;
---chroot) build_in_chroot ;;
+--docker)
+    fetch_wheels
+    build_with_docker
+    ;;
+--chroot)
+    fetch_wheels
+    build_in_chroot
+    ;;
 '')
-    if engine_runs && build_with_docker; then
-        :
-    else
-        build_in_chroot
+    # Each try is a process of its own: within a condition, a shell would not end at the first error.
+    if engine_runs; then
+        sh scripts/build_plugin.sh --docker && exit
+        say "docker build does not work here: doing the same steps in a chroot"
     fi
+    exec sh scripts/build_plugin.sh --chroot
     ;;
 *) fail "unknown option $1: --docker, --chroot or nothing" ;;
 esac

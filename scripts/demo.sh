@@ -35,18 +35,19 @@ explain() {
 }
 trap explain EXIT
 
-# The engine: the one that runs; else the system's service; else, on a machine without a service manager, a process here.
+# The engine: the one that runs; else the system's service; else, on a machine without a service manager, a process, which
+# is told to leave the host's own network alone: hawse needs neither its bridge nor its packet filter rules.
 start_engine() {
     if docker info >/dev/null 2>&1; then
         return
     fi
     if [ -d /run/systemd/system ]; then
-        systemctl start docker
         echo systemd >"$STATE/engine"
+        systemctl start docker
     else
-        ip link show docker0 >/dev/null 2>&1 || : >"$STATE/docker0"
-        setsid dockerd --pidfile "$STATE/dockerd.pid" >"$STATE/dockerd.log" 2>&1 </dev/null &
         echo process >"$STATE/engine"
+        setsid dockerd --pidfile "$STATE/dockerd.pid" --bridge=none --iptables=false --ip-forward=false \
+            >"$STATE/dockerd.log" 2>&1 </dev/null &
     fi
     for _ in $(seq 60); do
         if docker info >/dev/null 2>&1; then
@@ -60,8 +61,8 @@ start_engine() {
 # hawse keeps its programs in a BPF file system. systemd mounts it at boot; other machines may have none.
 mount_bpffs() {
     if [ "$(stat --file-system --format %T /sys/fs/bpf)" != bpf_fs ]; then
-        mount -t bpf bpf /sys/fs/bpf
         : >"$STATE/bpffs"
+        mount -t bpf bpf /sys/fs/bpf
     fi
 }
 
@@ -71,8 +72,8 @@ install_plugin() {
     else
         sh scripts/build_plugin.sh
         sh scripts/build_cli.sh
-        run docker plugin create "$PLUGIN" build/plugin
         : >"$STATE/plugin"
+        run docker plugin create "$PLUGIN" build/plugin
     fi
     [ -x build/hawse ] || sh scripts/build_cli.sh
     if [ "$(docker plugin inspect --format '{{.Enabled}}' "$PLUGIN")" = false ]; then
@@ -80,7 +81,7 @@ install_plugin() {
     fi
 }
 
-# A web server and its client in one image: busybox, pulled, or this machine's own where nothing can be pulled.
+# A web server and its client in one image: busybox, pulled, or Debian's where nothing can be pulled.
 make_image() {
     if docker image inspect "$IMAGE" >/dev/null 2>&1; then
         return
@@ -96,10 +97,10 @@ make_image() {
     fi
     tree=$(mktemp -d)
     mkdir -p "$tree/bin" "$tree/etc" "$tree/tmp"
-    cp /bin/busybox "$tree/bin/"
     for applet in $(busybox --list); do
-        ln -sf busybox "$tree/bin/$applet"
+        ln -s busybox "$tree/bin/$applet"
     done
+    cp --remove-destination /bin/busybox "$tree/bin/busybox"
     tar --create --directory "$tree" . | docker import --change 'ENV PATH=/bin' - "$IMAGE" >/dev/null
     rm -rf "$tree"
 }
@@ -119,15 +120,15 @@ run_containers() {
     run docker run --detach --name hawse-demo-client --network "$NETWORK" "$IMAGE" sleep 1000000
 }
 
-# The server listens a moment after its container has started.
+# The server listens a moment after its container has started. (Not «wget -T»: it crashes in Debian 12's busybox.)
 request() {
     for _ in $(seq 50); do
-        if docker exec hawse-demo-client wget -q -T 2 -O /dev/null http://hawse-demo-web/ 2>/dev/null; then
+        if docker exec hawse-demo-client timeout 2 wget -q -O /dev/null http://hawse-demo-web/ 2>/dev/null; then
             break
         fi
         sleep 0.1
     done
-    run docker exec hawse-demo-client wget -q -T 5 -O - http://hawse-demo-web/
+    run docker exec hawse-demo-client timeout 5 wget -q -O - http://hawse-demo-web/
     run docker exec hawse-demo-client ping -c 3 hawse-demo-web
 }
 
@@ -143,8 +144,8 @@ step "The plugin"
 mount_bpffs
 install_plugin
 step "A network, a web server and a client"
-make_image
 remove_containers
+make_image
 run_containers
 step "A request from the client to the server, by name"
 request

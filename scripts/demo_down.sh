@@ -62,9 +62,6 @@ stop_engine() {
             done
             [ ! -d "/proc/$pid" ] || fail "dockerd (process $pid) has not ended after 20 s"
         fi
-        if [ -e "$STATE/docker0" ] && ip link show docker0 >/dev/null 2>&1; then
-            ip link delete docker0
-        fi
         ;;
     *) return ;;
     esac
@@ -81,6 +78,8 @@ if docker info >/dev/null 2>&1; then
 elif [ -e "$STATE/plugin" ]; then
     fail "no engine answers, and the plugin is in it: start the engine, then run «make demo-down» again"
 fi
-[ ! -e "$STATE/plugin" ] || remove_from_kernel
+if [ -e "$STATE/plugin" ]; then
+    remove_from_kernel
+fi
 stop_engine
 rm -rf "$STATE"
