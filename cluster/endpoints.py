@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from cluster.address_index import AddressIndex
+from cluster.first_read import FirstRead
 from cluster.own_writes import wait_visible
 from kvstore import keys
 from kvstore.codec import decode, encode
@@ -17,7 +18,7 @@ from kvstore.store import Delete, KeyValue, Put, Store, absent, unchanged
 from kvstore.watcher import View
 from model.addresses import IPAddress, IPNetwork
 from model.endpoints import Endpoint
-from model.errors import CasFailed, Conflict, EndpointNotFound, StoreUnavailable
+from model.errors import CasFailed, Conflict, EndpointNotFound
 from model.ids import EndpointId, NodeName
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class EndpointRegistry:
         self._index = AddressIndex()
         self._lock = threading.Lock()
         self._putting: dict[tuple[IPNetwork, IPAddress], EndpointId] = {}
+        self._read = FirstRead(view, "endpoints")
         view.subscribe(self._index.on_endpoints)
 
     def put(self, endpoint: Endpoint) -> None:
@@ -130,8 +132,7 @@ class EndpointRegistry:
         Raises:
             StoreUnavailable: nothing has been read from the store yet.
         """
-        if self._view.revision == 0:
-            raise StoreUnavailable("the endpoints have not been read from etcd yet")
+        self._read.require()
         entries = (self._view.get(key) for key in self._index.on_node(node))
         return [entry.value for entry in entries if entry is not None]
 
@@ -144,7 +145,12 @@ class EndpointRegistry:
         return [entry.value for _, entry in sorted(self._view.items().items())]
 
     def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
-        """The endpoint, on any node, that has this address."""
+        """The endpoint, on any node, that has this address.
+
+        Raises:
+            StoreUnavailable: nothing has been read from the store yet.
+        """
+        self._read.require()
         for key in self._index.at(pool, address):
             entry = self._view.get(key)
             if entry is not None and entry.value.network == pool and address in entry.value.addresses:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from cluster.first_read import FirstRead
 from cluster.own_writes import wait_visible
 from kvstore import keys
 from kvstore.codec import decode, encode
@@ -42,6 +43,7 @@ class NetworkRegistry:
     def __init__(self, store: Store, view: View[Network], *, first_vni: Callable[[], int] = _any_vni) -> None:
         self._store = store
         self._view = view
+        self._read = FirstRead(view, "networks")
         self._first_vni = first_vni
 
     def ensure(
@@ -141,7 +143,12 @@ class NetworkRegistry:
         raise NetworkNotFound(f"network {docker_id} is not known to hawse; remove it and create it again")
 
     def by_pool(self, pool: IPNetwork) -> Network | None:
-        """Find a network by its pool, as far as is known here."""
+        """Find a network by its pool, as far as is known here.
+
+        Raises:
+            StoreUnavailable: nothing has been read from the store yet.
+        """
+        self._read.require()
         entry = self._view.get(keys.network(pool))
         return None if entry is None else entry.value
 
@@ -151,7 +158,11 @@ class NetworkRegistry:
         return sorted(networks, key=lambda network: (network.pool.version, network.pool))
 
     def holds_network(self, pool: IPNetwork, holder: str) -> bool:
-        """Whether the holder has a Docker network on the pool."""
+        """Whether the holder has a Docker network on the pool.
+
+        Raises:
+            StoreUnavailable: nothing has been read from the store yet.
+        """
         network = self.by_pool(pool)
         return network is not None and any(one == holder for one, _ in network.docker_ids)
 

@@ -1,8 +1,7 @@
 """IPAM as the driver sees it: what each ``IpamDriver`` call does.
 
 Every call may be repeated: the same question by the same holder gets the same answer, releasing twice is releasing
-once. Docker names neither network nor container, only the pool and who asks (the address space): see CNM notes in
-``docs/``.
+once. Docker names neither network nor container, only the pool and, by the address space, who asks.
 """
 
 from __future__ import annotations

@@ -9,7 +9,11 @@ from model.endpoints import Endpoint
 
 
 class Usage(Protocol):
-    """Knowledge of the network and endpoint registries; answered from memory, never blocks."""
+    """Knowledge of the network and endpoint registries; answered from memory.
+
+    An agent that has just started waits for its first look at the store. Both methods raise:
+        StoreUnavailable: nothing has been read from the store yet; that nobody uses something is never guessed.
+    """
 
     def holds_network(self, pool: IPNetwork, holder: str) -> bool:
         """Whether this holder still has a Docker network on the pool.

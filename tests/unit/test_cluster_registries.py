@@ -14,7 +14,8 @@ from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
 from kvstore import keys
 from kvstore.store import Put
-from model.errors import Conflict, EndpointNotFound, NetworkNotFound, StoreUnavailable
+from model.deadline import deadline
+from model.errors import Conflict, DeadlineExceeded, EndpointNotFound, NetworkNotFound, StoreUnavailable
 from model.ids import VNI_MAX, DockerNetworkId, EndpointId, Vni
 from tests.support.cluster_world import DOCKER_ID, POOL, Agent, ClusterWorld
 
@@ -195,8 +196,13 @@ def test_unread_store_is_not_taken_for_an_empty_one(world: ClusterWorld) -> None
     agent = Agent(world.store, "node-x", 9, world.clock)
     agent.views.start()
     try:
-        with pytest.raises(StoreUnavailable):
-            agent.endpoints.local()
+        for look in (
+            agent.endpoints.local,
+            lambda: agent.endpoints.endpoint_at(POOL, GATEWAY),
+            lambda: agent.networks.holds_network(POOL, "node-x"),
+        ):
+            with deadline(0.05), pytest.raises((StoreUnavailable, DeadlineExceeded)):
+                look()
         with pytest.raises(StoreUnavailable):
             agent.endpoints.get(EndpointId("e1"))
         with pytest.raises(StoreUnavailable):
@@ -204,6 +210,18 @@ def test_unread_store_is_not_taken_for_an_empty_one(world: ClusterWorld) -> None
     finally:
         world.store.fail_with(None)
         agent.views.stop()
+
+
+def test_agent_that_has_just_started_waits_for_its_first_look(world: ClusterWorld, node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    again = Agent(world.store, "node-a", 1, world.clock)
+    again.views.start()
+    try:
+        assert again.networks.holds_network(POOL, "node-a")
+        assert again.endpoints.endpoint_at(POOL, endpoint.addresses[0]) == endpoint
+    finally:
+        again.views.stop()
 
 
 # --- nodes ---
