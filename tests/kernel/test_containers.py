@@ -197,6 +197,6 @@ def test_bad_frame_is_dropped_and_counted(
         one.send_frame(make(one, other))
 
         until("the drop is counted", lambda: one.node.count(reason, Direction.EGRESS) == before + 1, timeout_s=5)
-        seen.setblocking(False)
+        seen.settimeout(0)
         with pytest.raises(BlockingIOError):
             seen.recv(2048)

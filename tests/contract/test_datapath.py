@@ -1,0 +1,178 @@
+"""What every datapath must do, the fake one and the one in the kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+import pytest
+
+from datapath.api import Datapath, DatapathConfig, IpcacheKey, RemoteEndpoint
+from datapath.fake import FakeDatapath
+from datapath.linux import LinuxDatapath
+from model.errors import DatapathError, InvalidInput
+from model.ids import EndpointId, IdentityId, Vni
+from tests.support.netns import Namespaces, bpf_file_system
+from tests.support.overlay import MTU, VNI, an_endpoint
+
+CONFIG = DatapathConfig(node_address=IPv4Address("10.77.0.1"), tunnel_port=8472, mtu_bytes=MTU)
+NODE = IPv4Address("10.77.0.2")
+
+
+@pytest.fixture(scope="module")
+def linux() -> Iterator[LinuxDatapath]:
+    """In a namespace and a BPF file system of its own; one for all tests, for the compiler's sake."""
+    namespaces = Namespaces()
+    with bpf_file_system() as root:
+        with namespaces.make("contract").entered():
+            datapath = LinuxDatapath(root=root / "hawse")
+        datapath.start(CONFIG)
+        yield datapath
+        datapath.destroy()
+        datapath.close()
+    namespaces.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.kernel)])
+def datapath(request: pytest.FixtureRequest) -> Iterator[Datapath]:
+    """Started, and without endpoints."""
+    made: Datapath = FakeDatapath() if request.param == "fake" else request.getfixturevalue("linux")
+    made.start(CONFIG)
+    yield made
+    for endpoint in made.local_endpoints():
+        made.remove_endpoint(endpoint.endpoint_id)
+    made.replace_remotes({})
+    made.replace_nodes([])
+
+
+def remote(number: int) -> tuple[IpcacheKey, RemoteEndpoint]:
+    address = IPv4Network("10.6.0.0/16")[number]
+    return IpcacheKey(VNI, address), RemoteEndpoint(tunnel_endpoint=NODE, identity=IdentityId(300))
+
+
+def test_endpoint_is_listed_as_it_was_asked_for(datapath: Datapath) -> None:
+    spec = an_endpoint("10.5.0.2")
+
+    made = datapath.ensure_endpoint(spec)
+
+    assert made.spec == spec
+    assert made.endpoint_id == spec.endpoint_id
+    assert len(made.host_ifname) <= 15
+    assert len(made.container_ifname) <= 15
+    assert list(datapath.local_endpoints()) == [made]
+
+
+def test_same_endpoint_again_is_the_same_answer(datapath: Datapath) -> None:
+    spec = an_endpoint("10.5.0.2")
+
+    assert datapath.ensure_endpoint(spec) == datapath.ensure_endpoint(spec)
+    assert len(datapath.local_endpoints()) == 1
+
+
+def test_other_properties_replace_the_endpoint(datapath: Datapath) -> None:
+    spec = an_endpoint("10.5.0.2")
+    before = datapath.ensure_endpoint(spec)
+    changed = dataclasses.replace(
+        spec, addresses=(IPv4Address("10.5.0.3"),), identity=IdentityId(301), mtu_bytes=MTU - 100
+    )
+
+    after = datapath.ensure_endpoint(changed)
+
+    assert after.ifindex == before.ifindex
+    assert after.spec == changed
+    assert list(datapath.local_endpoints()) == [after]
+
+
+def test_endpoint_may_have_an_address_of_each_family(datapath: Datapath) -> None:
+    spec = dataclasses.replace(an_endpoint("10.5.0.2"), addresses=(IPv4Address("10.5.0.2"), IPv6Address("fd00:5::2")))
+
+    datapath.ensure_endpoint(spec)
+
+    assert [endpoint.spec for endpoint in datapath.local_endpoints()] == [spec]
+
+
+def test_two_addresses_of_one_family_are_refused(datapath: Datapath) -> None:
+    spec = dataclasses.replace(an_endpoint("10.5.0.2"), addresses=(IPv4Address("10.5.0.2"), IPv4Address("10.5.0.3")))
+
+    with pytest.raises(InvalidInput, match=r"both 10\.5\.0\.2 and 10\.5\.0\.3"):
+        datapath.ensure_endpoint(spec)
+
+    assert not datapath.local_endpoints()
+
+
+def test_removed_endpoint_is_gone_and_may_be_removed_again(datapath: Datapath) -> None:
+    spec = an_endpoint("10.5.0.2")
+    datapath.ensure_endpoint(spec)
+
+    datapath.remove_endpoint(spec.endpoint_id)
+    datapath.remove_endpoint(spec.endpoint_id)
+
+    assert not datapath.local_endpoints()
+
+
+def test_unknown_endpoint_may_be_removed(datapath: Datapath) -> None:
+    datapath.remove_endpoint(EndpointId("f" * 64))
+
+
+def test_endpoint_that_was_removed_can_come_back(datapath: Datapath) -> None:
+    spec = an_endpoint("10.5.0.2")
+    datapath.ensure_endpoint(spec)
+    datapath.remove_endpoint(spec.endpoint_id)
+
+    again = datapath.ensure_endpoint(spec)
+
+    assert list(datapath.local_endpoints()) == [again]
+
+
+def test_many_endpoints_stand_side_by_side(datapath: Datapath) -> None:
+    specs = [an_endpoint(f"10.5.0.{number}") for number in range(2, 32)]
+
+    made = [datapath.ensure_endpoint(spec) for spec in specs]
+
+    assert len({endpoint.ifindex for endpoint in made}) == len(specs)
+    assert {endpoint.endpoint_id for endpoint in datapath.local_endpoints()} == {spec.endpoint_id for spec in specs}
+
+
+def test_same_address_in_two_networks_is_two_endpoints(datapath: Datapath) -> None:
+    datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
+    datapath.ensure_endpoint(an_endpoint("10.5.0.2", vni=Vni(8)))
+
+    assert len(datapath.local_endpoints()) == 2
+
+
+def test_remotes_are_replaced_and_updated_without_error(datapath: Datapath) -> None:
+    datapath.replace_remotes(dict(remote(number) for number in range(1, 10_001)))
+    datapath.update_remotes(dict(remote(number) for number in range(9_000, 11_000)), [])
+    datapath.update_remotes({}, (remote(number)[0] for number in range(1, 20_000, 2)))
+    datapath.replace_remotes({})
+    datapath.update_remotes({}, [remote(1)[0]])
+
+
+def test_starting_again_keeps_endpoints(datapath: Datapath) -> None:
+    made = datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
+
+    datapath.start(CONFIG)
+
+    assert list(datapath.local_endpoints()) == [made]
+
+
+def test_no_required_feature_is_missing(datapath: Datapath) -> None:
+    features = datapath.features()
+
+    assert features
+    assert all(feature.available for feature in features if feature.required)
+    assert all(bool(feature.detail) != feature.available for feature in features)
+
+
+@pytest.mark.parametrize("kind", ["fake", pytest.param("linux", marks=pytest.mark.kernel)])
+def test_datapath_that_was_not_started_says_so(kind: str) -> None:
+    made: Datapath = FakeDatapath() if kind == "fake" else LinuxDatapath()
+
+    with pytest.raises(DatapathError, match="not been started"):
+        made.local_endpoints()
+    with pytest.raises(DatapathError, match="not been started"):
+        made.ensure_endpoint(an_endpoint("10.5.0.2"))
+
+    made.close()
+    made.close()
