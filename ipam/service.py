@@ -7,7 +7,7 @@ once. Docker names neither network nor container, only the pool and, by the addr
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ipam import rules
@@ -170,8 +170,9 @@ class Ipam:
 
     def sweep(self) -> None:
         """Delete addresses of pools that do not exist any more; left when an agent ends half-way through a removal."""
-        known: Mapping[str, object] = self._views.pools.items()
-        for pool in {held.pool for held in self.addresses()}:
+        known = self._views.pools.items()
+        segments = {key.removeprefix(keys.ADDRESSES).partition("/")[0] for key in self._views.addresses.items()}
+        for pool in map(keys.parse_pool_segment, segments):
             if keys.pool(pool) not in known:
                 self._pools.sweep_addresses(pool)
 
@@ -188,16 +189,11 @@ class Ipam:
     def holders(self) -> set[str]:
         """Everyone who holds a pool or an address for an endpoint."""
         pools = {holder for record in self.pools() for holder in record.holders}
-        endpoints = (held.record for held in self.addresses() if held.record.kind is AddressKind.ENDPOINT)
-        return pools | {holder for record in endpoints for holder in record.holders}
+        return pools | {holder for _, record in self._endpoint_records() for holder in record.holders}
 
     def held_addresses(self, holder: str) -> Sequence[tuple[IPNetwork, IPAddress]]:
         """Addresses for endpoints that this holder has; no gateways and no reserved ones."""
-        return [
-            (held.pool, held.address)
-            for held in self.addresses()
-            if held.record.kind is AddressKind.ENDPOINT and holder in held.record.holders
-        ]
+        return [keys.parse_address(key) for key, record in self._endpoint_records() if holder in record.holders]
 
     def held_pools(self, holder: str) -> Sequence[IPNetwork]:
         """Pools that this holder has."""
@@ -217,6 +213,12 @@ class Ipam:
                 of_pool, address = keys.parse_address(key)
                 held.append(HeldAddress(pool=of_pool, address=address, record=entry.value))
         return sorted(held, key=lambda one: (one.pool.version, one.pool, one.address))
+
+    def _endpoint_records(self) -> Iterator[tuple[str, AddressRecord]]:
+        """Keys and records of addresses for endpoints; the keys are not parsed, because this walks through all."""
+        for key, entry in self._views.addresses.items().items():
+            if entry.value.kind is AddressKind.ENDPOINT:
+                yield key, entry.value
 
     def _in_use_by(self, held: HeldAddress, holder: str) -> bool:
         if held.record.kind is not AddressKind.ENDPOINT:
