@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,6 +35,8 @@ class EngineInfo:
 
     version: str
     in_swarm: bool
+    swarm_address: IPv4Address | IPv6Address | None
+    """The address that the other nodes of the Swarm know this host by."""
     live_restore: bool
 
 
@@ -54,9 +57,11 @@ class Engine:
         """Ask for the engine's version and its place in a Swarm, within ``timeout_s`` altogether."""
         with self._client(timeout_s) as client:
             info = Fields(cast("Mapping[str, object]", client.info()))
+        swarm = info.nested("Swarm")
         return EngineInfo(
             version=info.text("ServerVersion"),
-            in_swarm=info.nested("Swarm").text("LocalNodeState") not in _NOT_IN_A_SWARM,
+            in_swarm=swarm.text("LocalNodeState") not in _NOT_IN_A_SWARM,
+            swarm_address=_address(swarm.text("NodeAddr")),
             live_restore=info.flag("LiveRestoreEnabled"),
         )
 
@@ -96,6 +101,14 @@ class Engine:
                 yield client
         except (docker.errors.DockerException, requests.RequestException) as err:
             raise EngineUnavailable(f"the engine at {self._socket} does not answer: {err}") from err
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        # Outside of a Swarm it is empty.
+        return None
 
 
 def _ids(listed: Any) -> frozenset[str]:

@@ -36,6 +36,7 @@ from driver.protocol import Capabilities
 from driver.protocol import Scope as DriverScope
 from driver.scope import AutoScope
 from driver.service import NetworkService
+from driver.swarm_memory import SwarmMemory
 from ipam.config import IpamConfig
 from ipam.service import Ipam
 from kvstore.etcd import EtcdStore
@@ -83,10 +84,14 @@ def build(settings: Settings) -> Wired:
     """
     clock = SystemClock()
     engine = Engine(DOCKER_SOCKET)
-    auto_scope = AutoScope(engine, settings.state_dir) if settings.scope is Scope.AUTO else None
-    scope = auto_scope.decide() if auto_scope else DriverScope(settings.scope)
+    memory = SwarmMemory(engine, settings.state_dir)
+    swarm = memory.at_start()
+    auto_scope = AutoScope(swarm, memory) if settings.scope is Scope.AUTO else None
+    scope = auto_scope.decided if auto_scope else DriverScope(settings.scope)
     scope_watch = ScopeWatch(auto_scope)
-    underlay = find_underlay(address=settings.node_ip, ifname=settings.underlay_if)
+    underlay = find_underlay(
+        address=settings.node_ip, ifname=settings.underlay_if, hint=swarm.address if swarm else None
+    )
     mtu_bytes = settings.mtu or underlay.container_mtu_bytes
     node = Node(
         name=settings.node_name or node_name(socket.gethostname()),
