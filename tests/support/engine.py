@@ -10,6 +10,8 @@ from tests.support import shell, wait
 from tests.support.machine import Machine
 
 SOCKET: Final = "/run/docker.sock"
+CLIENT: Final = "/usr/bin/docker"
+"""Debian's, of the engine's own version; another one may come first on the PATH."""
 _PIDFILE: Final = "/run/docker.pid"
 
 
@@ -78,7 +80,7 @@ class Engine:
 
     def run(self, *argv: str, stdin: str | None = None, timeout_s: float = 120.0) -> shell.Result:
         """Call the docker client, whatever it says."""
-        command = self.machine.argv("docker", f"--host=unix://{SOCKET}", *argv, chroot=True)
+        command = self.machine.argv(CLIENT, f"--host=unix://{SOCKET}", *argv, chroot=True)
         return shell.run(command, stdin=stdin, timeout_s=timeout_s)
 
     def __call__(self, *argv: str, stdin: str | None = None, timeout_s: float = 120.0) -> str:

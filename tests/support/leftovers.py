@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,7 @@ class Leftovers:
         self.ident: Final = uuid.uuid4().hex[:8]
         self.folder: Final = STATE / self.ident
         self.data: Final = DATA / self.ident
+        self._children: list[subprocess.Popen[bytes]] = []
         self.folder.mkdir(parents=True)
         self._write("owner", {"pid": os.getpid(), "start": start_time(os.getpid())})
         self.add_folder(self.data)
@@ -48,6 +50,11 @@ class Leftovers:
     def add_process(self, pid: int) -> None:
         """A process to end with SIGKILL; one that is a PID namespace's first takes all others in it along."""
         self._write(f"process-{pid}", {"pid": pid, "start": start_time(pid)})
+
+    def add_child(self, child: subprocess.Popen[bytes]) -> None:
+        """A process that this one has started; also reaped in the end."""
+        self.add_process(child.pid)
+        self._children.append(child)
 
     def add_cgroup(self, path: Path) -> None:
         """A control group to remove, with those below it, once the processes are gone."""
@@ -60,6 +67,8 @@ class Leftovers:
     def remove(self) -> None:
         """Remove everything that was written down."""
         _remove(self.folder)
+        for child in self._children:
+            child.wait(timeout=20)
 
     def _write(self, name: str, value: dict[str, object]) -> None:
         (self.folder / name).write_text(json.dumps(value))

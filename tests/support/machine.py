@@ -54,7 +54,7 @@ class Machine:
                 pass_fds=[ready],
                 start_new_session=True,
             )
-        leftovers.add_process(self._init.pid)
+        leftovers.add_child(self._init)
         os.close(ready)
         with os.fdopen(says_ready) as pipe:
             answer = pipe.readline()
@@ -81,13 +81,15 @@ class Machine:
 
     def spawn(self, argv: Sequence[str], *, log: IO[str], chroot: bool = False) -> subprocess.Popen[bytes]:
         """Start a daemon in this machine, inside of its control group; its output goes to ``log``."""
-        return subprocess.Popen(
+        daemon = subprocess.Popen(
             self.argv("/bin/sh", "-euc", _ENTER_CGROUP, "sh", *argv, chroot=chroot),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+        self._leftovers.add_child(daemon)
+        return daemon
 
     def power_off(self) -> None:
         """End everything in this machine at once, without a word to any of it."""

@@ -58,6 +58,8 @@ def mount_everything(root: Path, layers: Path) -> None:
             mount("-t", kind, kind, target)
     mount("-t", "bpf", "bpf", "/sys/fs/bpf")
     mount("-t", "tmpfs", "-o", "mode=755", "run", "/run")
+    # Where an operator puts certificates; each machine has its own.
+    mount("-t", "tmpfs", "-o", "mode=755", "opt", "/etc/opt")
     for folder in ("/run/docker/plugins", "/run/netns", "/run/lock", "/run/hawse"):
         Path(folder).mkdir(parents=True)
     # Nothing listens there, so a question that would leave the machine is refused at once.
@@ -81,7 +83,7 @@ def mount_root(base: Path, layers: Path) -> None:
     mount("-t", "overlay", "-o", f"lowerdir={base},upperdir={upper},workdir={work}", "overlay", str(merged))
     mount("--make-shared", str(merged))
     (merged / "etc/resolv.conf").touch()
-    for path in ("/proc", "/sys", "/dev", "/run", "/etc/resolv.conf"):
+    for path in ("/proc", "/sys", "/dev", "/run", "/etc/opt", "/etc/resolv.conf"):
         mount("--rbind", path, str(merged / path[1:]))
     data = layers.parent.parent
     (merged / data.relative_to("/")).mkdir(parents=True, exist_ok=True)

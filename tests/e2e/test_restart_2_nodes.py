@@ -1,0 +1,127 @@
+"""What is forwarded goes on while the agent or the engine is away: no packet of an existing flow is lost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import pytest
+
+from tests.support import leaks, wait
+from tests.support.flows import Ping, Stream
+from tests.support.node import Node
+
+_POOL: Final = "10.7.0.0/24"
+
+
+@pytest.fixture(scope="module")
+def nodes(pair: tuple[Node, Node]) -> Iterator[tuple[Node, Node]]:
+    """Two nodes with the network «net»; «target» on the second answers."""
+    for node in pair:
+        node.create_network("net", "--subnet", _POOL, "--gateway", "10.7.0.1")
+    pair[1].start("target", "net")
+    yield pair
+    pair[1].remove("target")
+    for node in pair:
+        node.engine("network", "rm", "net")
+    leaks.check(pair)
+
+
+@contextmanager
+def flows_go_on(nodes: tuple[Node, Node], figures: list[str], what: str) -> Iterator[None]:
+    """A ping, a TCP and a UDP stream between the hosts run all the time and lose nothing."""
+    one, other = nodes
+    ping = Ping(one, "pinger", "net", other.address_in("target", "net"))
+    tcp = Stream(server=other, client=one, name="tcp", network="net")
+    udp = Stream(server=other, client=one, name="udp", network="net", udp=True)
+
+    yield
+
+    ping.wait_answers(25)
+    tcp.wait_intervals(3)
+    udp.wait_intervals(3)
+    pinged, streamed, datagrams = ping.stop(), tcp.stop(), udp.stop()
+    figures.append(
+        f"{what}: {pinged.sent} pings, {len(pinged.missing)} unanswered; TCP {streamed.megabytes:.0f} MB, "
+        f"{streamed.stalled} intervals of 0.2 s without data, {streamed.retransmitted} segments sent again; "
+        f"UDP {datagrams.datagrams} datagrams, {datagrams.lost} lost"
+    )
+    assert pinged.missing == (), str(pinged)
+    assert streamed.stalled == 0
+    assert datagrams.lost == 0
+
+
+def new_containers_work(nodes: tuple[Node, Node]) -> None:
+    """A container started now on either node reaches what was there before, and the other one."""
+    one, other = nodes
+    for node, name in zip(nodes, ("new1", "new2"), strict=True):
+        node.start(name, "net")
+    for address in (other.address_in("target", "net"), other.address_in("new2", "net")):
+
+        def answered(address: str = address) -> None:
+            result = one.execute("new1", "ping", "-c", "1", "-W", "1", address)
+            assert result.rc == 0, str(result)
+
+        wait.until_passes(answered, timeout_s=10)
+    for node, name in zip(nodes, ("new1", "new2"), strict=True):
+        node.remove(name)
+    for node in nodes:
+        leaks.check_addresses(node)
+
+
+def kill_the_agent(node: Node) -> None:
+    """End the agent's first process; the engine starts the plugin again."""
+    before = node.plugin.pid()
+    node.machine.must("kill", "-KILL", str(before))
+
+    def again() -> bool:
+        state = node.machine.run("cat", f"/run/docker/runtime-runc/plugins.moby/{node.plugin.ident()}/state.json")
+        pid = re.search(r'"init_process_pid":(\d+)', state.out)
+        return pid is not None and int(pid[1]) != before
+
+    wait.until("the engine starts the agent again", again, timeout_s=30)
+    node.wait_healthy()
+
+
+def kill_the_worker(node: Node) -> None:
+    """End the process that serves; the first one starts another."""
+    first = node.plugin.pid()
+    (worker,) = (
+        pid
+        for pid, (name, _) in node.plugin.processes().items()
+        if pid != first and name.startswith(("python", "gunicorn"))
+    )
+    node.machine.must("kill", "-KILL", str(worker))
+    node.wait_healthy()
+
+
+def disable_and_enable(node: Node) -> None:
+    node.plugin.disable(force=True)
+    node.plugin.enable()
+    node.wait_healthy()
+
+
+def restart_the_engine(node: Node) -> None:
+    """dockerd ends as a service manager ends it, and comes back; with live-restore its containers stay."""
+    node.engine.restart()
+    node.wait_healthy()
+
+
+def kill_the_engine(node: Node) -> None:
+    node.engine.kill()
+    node.engine.start()
+    node.wait_healthy()
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["sender", "receiver"])
+@pytest.mark.parametrize(
+    "disturb", [kill_the_agent, kill_the_worker, disable_and_enable, restart_the_engine, kill_the_engine]
+)
+def test_no_packet_is_lost(
+    nodes: tuple[Node, Node], figures: list[str], disturb: Callable[[Node], None], side: int
+) -> None:
+    with flows_go_on(nodes, figures, f"{disturb.__name__} on the {('sender', 'receiver')[side]}"):
+        disturb(nodes[side])
+        new_containers_work(nodes)

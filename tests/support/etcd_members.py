@@ -1,0 +1,168 @@
+"""An etcd cluster in the underlay that all nodes share, with certificates as in production."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.support import shell, wait
+from tests.support.machine import Machine
+from tests.support.underlay import ADDRESS, Underlay
+
+_EMBEDDED_PORT: Final = 2379
+_CERTIFICATES: Final = "/etc/opt/hawse"
+
+
+class EtcdMembers:
+    """Members 0, 1, … of one cluster; clients need a certificate."""
+
+    def __init__(self, underlay: Underlay, name: str, *, count: int, first_port: int) -> None:
+        self._underlay = underlay
+        self._first_port = first_port
+        self._folder = underlay.data / f"etcd-{name}"
+        self._folder.mkdir()
+        _make_certificates(self._folder)
+        cluster = ",".join(f"m{n}={self._peer_url(n)}" for n in range(count))
+        for number in range(count):
+            self._start(number, cluster)
+        self.endpoints: Final = ",".join(self._client_url(n) for n in range(count))
+        wait.until("etcd is healthy", lambda: self._etcdctl("endpoint", "health").rc == 0, timeout_s=30)
+
+    def _start(self, number: int, cluster: str) -> None:
+        argv = [
+            "etcd",
+            f"--name=m{number}",
+            f"--data-dir={self._folder}/m{number}",
+            f"--listen-client-urls={self._client_url(number)}",
+            f"--advertise-client-urls={self._client_url(number)}",
+            f"--listen-peer-urls={self._peer_url(number)}",
+            f"--initial-advertise-peer-urls={self._peer_url(number)}",
+            f"--initial-cluster={cluster}",
+            f"--trusted-ca-file={self._folder}/ca.pem",
+            "--client-cert-auth",
+            f"--cert-file={self._folder}/server.pem",
+            f"--key-file={self._folder}/server.key",
+            "--logger=zap",
+        ]
+        with (self._folder / f"m{number}.log").open("w") as log:
+            self._underlay.spawn(argv, log=log)
+
+    def admit(self, machine: Machine) -> Mapping[str, str]:
+        """Give a machine its client certificate; returns the plugin's settings for this cluster."""
+        machine.must("mkdir", "-p", _CERTIFICATES)
+        for name in ("ca.pem", "client.pem", "client.key"):
+            machine.must("cp", str(self._folder / name), _CERTIFICATES)
+        return {
+            "ETCD_ENDPOINTS": self.endpoints,
+            "ETCD_CA": f"/host{_CERTIFICATES}/ca.pem",
+            "ETCD_CERT": f"/host{_CERTIFICATES}/client.pem",
+            "ETCD_KEY": f"/host{_CERTIFICATES}/client.key",
+        }
+
+    def entries(self, prefix: str) -> dict[str, str]:
+        """Everything below a prefix."""
+        return parse_entries(self._must("get", "--prefix", prefix, "--write-out=json"))
+
+    def _client_url(self, number: int) -> str:
+        return f"https://{ADDRESS}:{self._first_port + number}"
+
+    def _peer_url(self, number: int) -> str:
+        return f"http://127.0.0.1:{self._first_port + 50 + number}"
+
+    def _must(self, *argv: str) -> str:
+        return self._underlay.must(*self._argv(*argv))
+
+    def _etcdctl(self, *argv: str) -> shell.Result:
+        return self._underlay.run(*self._argv(*argv))
+
+    def _argv(self, *argv: str) -> list[str]:
+        folder = self._folder
+        return [
+            "env",
+            "ETCDCTL_API=3",
+            "etcdctl",
+            f"--endpoints={self.endpoints}",
+            f"--cacert={folder}/ca.pem",
+            f"--cert={folder}/client.pem",
+            f"--key={folder}/client.key",
+            *argv,
+        ]
+
+
+class EmbeddedEtcd:
+    """The etcd that a node's plugin runs for itself."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def entries(self, prefix: str) -> dict[str, str]:
+        """Everything below a prefix."""
+        argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=127.0.0.1:{_EMBEDDED_PORT}"]
+        return parse_entries(self._machine.must(*argv, "get", "--prefix", prefix, "--write-out=json"))
+
+
+def parse_entries(answer: str) -> dict[str, str]:
+    """Read what ``etcdctl get --write-out=json`` printed."""
+    return {
+        base64.b64decode(kv["key"]).decode(): base64.b64decode(kv["value"]).decode()
+        for kv in json.loads(answer).get("kvs", [])
+    }
+
+
+def _make_certificates(folder: Path) -> None:
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    shell.must(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            *new_key,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=hawse test authority",
+            "-keyout",
+            f"{folder}/ca.key",
+            "-out",
+            f"{folder}/ca.pem",
+        ]
+    )
+    for name in ("server", "client"):
+        extensions = folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName=IP:{ADDRESS},IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+        shell.must(
+            [
+                "openssl",
+                "req",
+                *new_key,
+                "-subj",
+                f"/CN=hawse {name}",
+                "-keyout",
+                f"{folder}/{name}.key",
+                "-out",
+                f"{folder}/{name}.csr",
+            ]
+        )
+        shell.must(
+            [
+                "openssl",
+                "x509",
+                "-req",
+                "-days",
+                "2",
+                "-CA",
+                f"{folder}/ca.pem",
+                "-CAkey",
+                f"{folder}/ca.key",
+                "-CAcreateserial",
+                "-in",
+                f"{folder}/{name}.csr",
+                "-extfile",
+                str(extensions),
+                "-out",
+                f"{folder}/{name}.pem",
+            ]
+        )

@@ -1,0 +1,85 @@
+"""A node: a machine on the underlay with an engine and hawse, and what a test asks of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from tests.support import shell, wait
+from tests.support.engine import Engine
+from tests.support.images import IMAGE
+from tests.support.machine import Machine
+from tests.support.plugin import NAME, Plugin
+
+COMMAND: Final = Path(__file__).parents[2] / "build/hawse"
+
+
+class Entries(Protocol):
+    """What is in etcd."""
+
+    def entries(self, prefix: str) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node of the testbed."""
+
+    machine: Machine
+    address: ipaddress.IPv4Address
+    engine: Engine
+    plugin: Plugin
+    etcd: Entries
+
+    @property
+    def name(self) -> str:
+        """The host's name, which is the node's name in hawse and in the Swarm."""
+        return self.machine.name
+
+    def hawse(self, *argv: str) -> shell.Result:
+        """Run the ``hawse`` command on this node."""
+        return self.machine.run(str(COMMAND), *argv)
+
+    def hawse_json(self, *argv: str) -> Any:
+        """Run a ``hawse`` command that has to work, and read its answer."""
+        return json.loads(self.machine.must(str(COMMAND), *argv, "-o", "json"))
+
+    def wait_healthy(self, *, timeout_s: float = 30) -> float:
+        """Wait until the agent says that all is well (it compiles and connects in the background); returns seconds."""
+        started = time.monotonic()
+
+        def well() -> None:
+            result = self.hawse("status", "-o", "json")
+            assert result.rc == 0, f"{result}\n" + "\n".join(self.plugin.log_lines()[-30:])
+
+        wait.until_passes(well, timeout_s=timeout_s)
+        return time.monotonic() - started
+
+    def create_network(self, name: str, *options: str) -> str:
+        """Make a hawse network; returns Docker's id of it."""
+        return self.engine("network", "create", "-d", NAME, "--ipam-driver", NAME, *options, name)
+
+    def start(self, name: str, network: str, *options: str, command: tuple[str, ...] = ()) -> None:
+        """Start a container in the background."""
+        self.engine("run", "-d", "--name", name, "--network", network, *options, IMAGE, *command)
+
+    def remove(self, *containers: str) -> None:
+        """Remove containers, running or not."""
+        if containers:
+            self.engine("rm", "-f", *containers)
+
+    def execute(self, container: str, *argv: str) -> shell.Result:
+        """Run a command in a container to its end, whatever that is."""
+        return self.engine.run("exec", container, *argv)
+
+    def address_in(self, container: str, network: str) -> str:
+        """The container's address in a network, as Docker says."""
+        return str(self.engine.inspect("container", container)["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+    def links(self) -> dict[str, dict[str, Any]]:
+        """Network interfaces of the host by name."""
+        return {link["ifname"]: link for link in json.loads(self.machine.must("ip", "-j", "-d", "link"))}
