@@ -18,6 +18,10 @@ VXLAN_OVERHEAD_BYTES: Final = 50
 _LOOPBACK_SCOPE: Final = 254
 
 
+class UnderlayNotFound(InvalidInput):
+    """The host has no interface like that, not yet perhaps: a host that boots may still be getting its addresses."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Underlay:
     """The interface and address that tunnel packets use."""
@@ -38,7 +42,7 @@ def find_underlay(*, address: IPAddress | None, ifname: str | None, hint: IPAddr
     ``hint`` is an address that another source (the Swarm's own) believes in; it is used only when an interface has it.
 
     Raises:
-        InvalidInput: nothing fits; the message names the setting to change.
+        UnderlayNotFound: nothing fits; the message names the setting to change.
     """
     with IPRoute() as ipr:
         links = {link["index"]: link for link in ipr.get_links()}
@@ -50,13 +54,13 @@ def find_underlay(*, address: IPAddress | None, ifname: str | None, hint: IPAddr
         if address is not None:
             index = next((index for ip, index in found if ip == address), None)
             if index is None:
-                raise InvalidInput(f"NODE_IP {address}: no interface of this host has this address")
+                raise UnderlayNotFound(f"NODE_IP {address}: no interface of this host has this address")
             return _underlay(address, links[index])
         if ifname is not None:
             for ip, index in found:
                 if links[index].get_attr("IFLA_IFNAME") == ifname:
                     return _underlay(ip, links[index])
-            raise InvalidInput(f"UNDERLAY_IF {ifname}: no such interface, or it has no IPv4 address")
+            raise UnderlayNotFound(f"UNDERLAY_IF {ifname}: no such interface, or it has no IPv4 address")
         for ip, index in found:
             if ip == hint:
                 return _underlay(ip, links[index])
@@ -64,7 +68,7 @@ def find_underlay(*, address: IPAddress | None, ifname: str | None, hint: IPAddr
         for ip, index in found:
             if index == default:
                 return _underlay(ip, links[index])
-    raise InvalidInput("this host has no default route to take the underlay from: set NODE_IP or UNDERLAY_IF")
+    raise UnderlayNotFound("this host has no default route to take the underlay from: set NODE_IP or UNDERLAY_IF")
 
 
 def _underlay(address: IPAddress, link: Any) -> Underlay:

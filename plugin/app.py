@@ -10,13 +10,16 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from datapath.underlay import UnderlayNotFound
 from model.errors import InvalidInput
 from plugin.agent import Agent
+from plugin.recovery import begin_again_when
 from plugin.refusal import refusing_applications
 from plugin.settings import PLUGIN_SOCKET, Settings
-from plugin.wiring import build
+from plugin.wiring import build, has_underlay
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +54,31 @@ def application() -> BySocket:
 
     Nothing here waits for etcd or for the kernel: those are connected in the background, while the first calls of
     dockerd, which are answered from constants, are served. A setting that breaks its rule does not keep the plugin from
-    starting: every call is then refused with the reason, so that the user sees it, and not only the engine's log.
+    starting: every call is then refused with the reason, so that the user sees it, and not only the engine's log. The
+    same goes for a host without an underlay, until it gets one.
     """
     try:
         settings = Settings.from_env(os.environ)
-        wired = build(settings)
     except InvalidInput as err:
-        log.error("settings are wrong", extra={"reason": str(err)})  # noqa: TRY400 the sentence says it all
-        driver, operator = refusing_applications(f"hawse is not configured right: {err} (docker plugin set)")
-        agent_socket = Settings.from_env({}).agent_socket
-        return BySocket({str(PLUGIN_SOCKET): driver, str(agent_socket): operator})
+        # gunicorn.conf.py has bound the sockets of the defaults then.
+        return _misconfigured(err, Settings.from_env({}).agent_socket)
+    try:
+        wired = build(settings)
+    except UnderlayNotFound as err:
+        log.warning("host has no underlay", extra={"reason": str(err)})
+        begin_again_when(lambda: has_underlay(settings))
+        return _refusing(str(err), settings.agent_socket)
+    except InvalidInput as err:
+        return _misconfigured(err, settings.agent_socket)
     wired.agent.start()
     return BySocket({str(PLUGIN_SOCKET): wired.driver, str(settings.agent_socket): wired.operator}, wired.agent)
+
+
+def _misconfigured(err: InvalidInput, agent_socket: Path) -> BySocket:
+    log.error("settings are wrong", extra={"reason": str(err)})
+    return _refusing(f"hawse is not configured right: {err} (docker plugin set)", agent_socket)
+
+
+def _refusing(reason: str, agent_socket: Path) -> BySocket:
+    driver, operator = refusing_applications(reason)
+    return BySocket({str(PLUGIN_SOCKET): driver, str(agent_socket): operator})

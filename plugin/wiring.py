@@ -28,7 +28,7 @@ from cluster.views import ClusterViews
 from datapath.api import DatapathConfig
 from datapath.linux import LinuxDatapath
 from datapath.names import TUNNEL_IFNAME
-from datapath.underlay import find_underlay
+from datapath.underlay import Underlay, UnderlayNotFound, find_underlay
 from driver.api import create_app
 from driver.engine import Engine
 from driver.ipam_adapter import IpamAdapter
@@ -36,7 +36,7 @@ from driver.protocol import Capabilities
 from driver.protocol import Scope as DriverScope
 from driver.scope import AutoScope
 from driver.service import NetworkService
-from driver.swarm_memory import SwarmMemory
+from driver.swarm_memory import SwarmMemory, SwarmState
 from ipam.config import IpamConfig
 from ipam.service import Ipam
 from kvstore.etcd import EtcdStore
@@ -76,10 +76,20 @@ class Wired:
     agent: Agent
 
 
+def has_underlay(settings: Settings) -> bool:
+    """Whether :func:`build` would find the way to the other nodes now."""
+    try:
+        _underlay(settings, SwarmMemory(Engine(DOCKER_SOCKET), settings.state_dir).at_start())
+    except UnderlayNotFound:
+        return False
+    return True
+
+
 def build(settings: Settings) -> Wired:
     """Build everything; nothing is started.
 
     Raises:
+        UnderlayNotFound: there is no way to the other nodes, yet.
         InvalidInput: a setting does not fit this host; the message names it.
     """
     clock = SystemClock()
@@ -89,9 +99,7 @@ def build(settings: Settings) -> Wired:
     auto_scope = AutoScope(swarm, memory) if settings.scope is Scope.AUTO else None
     scope = auto_scope.decided if auto_scope else DriverScope(settings.scope)
     scope_watch = ScopeWatch(auto_scope)
-    underlay = find_underlay(
-        address=settings.node_ip, ifname=settings.underlay_if, hint=swarm.address if swarm else None
-    )
+    underlay = _underlay(settings, swarm)
     mtu_bytes = settings.mtu or underlay.container_mtu_bytes
     node = Node(
         name=settings.node_name or node_name(socket.gethostname()),
@@ -205,6 +213,11 @@ class _Closing:
     def stop(self) -> None:
         for release in self.release:
             release()
+
+
+def _underlay(settings: Settings, swarm: SwarmState | None) -> Underlay:
+    hint = swarm.address if swarm else None
+    return find_underlay(address=settings.node_ip, ifname=settings.underlay_if, hint=hint)
 
 
 def _embedded_etcd(settings: Settings) -> EmbeddedEtcd | None:
