@@ -66,7 +66,7 @@ def test_network_without_subnet_gets_a_pool_of_its_own(node: Node) -> None:
     pools = {node.engine.inspect("network", name)["IPAM"]["Config"][0]["Subnet"] for name in ("one", "two")}
 
     assert len(pools) == 2
-    assert all(ipaddress.ip_network(pool).subnet_of(ipaddress.ip_network("10.210.0.0/16")) for pool in pools)
+    assert all(ipaddress.IPv4Network(pool).subnet_of(ipaddress.IPv4Network("10.210.0.0/16")) for pool in pools)
 
 
 def test_containers_reach_each_other_by_name(node: Node, network: str) -> None:

@@ -96,7 +96,8 @@ class Engine:
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
         """What ``docker <kind> inspect`` says about one thing."""
-        return json.loads(self(kind, "inspect", name))[0]
+        (found,) = json.loads(self(kind, "inspect", name))
+        return dict(found)
 
     def version(self) -> str:
         """The engine's own version."""

@@ -11,7 +11,7 @@ from tests.support.engine import CLIENT, SOCKET, Engine
 from tests.support.machine import Machine
 
 
-class MachineBackend(BaseBackend):
+class MachineBackend(BaseBackend):  # type: ignore[misc] # testinfra is untyped
     """Runs testinfra's commands in a machine."""
 
     NAME = "machine"
@@ -25,7 +25,7 @@ class MachineBackend(BaseBackend):
         return self.run_local(shlex.join(argv))
 
 
-class ContainerBackend(BaseBackend):
+class ContainerBackend(BaseBackend):  # type: ignore[misc] # testinfra is untyped
     """Runs testinfra's commands in a container, through the engine it runs on."""
 
     NAME = "container"

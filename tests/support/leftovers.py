@@ -16,7 +16,7 @@ import signal
 import subprocess
 import uuid
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.support import wait
 
@@ -128,5 +128,6 @@ def _remove_group(path: Path) -> None:
     wait.until(f"control group {path} is empty", gone, timeout_s=10)
 
 
-def _read(path: Path) -> dict[str, int]:
-    return json.loads(path.read_text())
+def _read(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
