@@ -7,6 +7,7 @@ host sends no router solicitations and detects no duplicate addresses on interfa
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import struct
 import sys
@@ -101,7 +102,10 @@ class Links:
         return link
 
     def create_vxlan(self, *, port: int, mtu_bytes: int) -> Link:
-        """Make the tunnel device: network, group policy id and peer come with every packet; nothing is learned."""
+        """Make the tunnel device: network, group policy id and peer come with every packet; nothing is learned.
+
+        It is down, so that no packet comes in before a program is attached.
+        """
         device = _message(
             ("IFLA_IFNAME", names.TUNNEL_IFNAME),
             ("IFLA_ADDRESS", str(names.router_mac())),
@@ -114,32 +118,33 @@ class Links:
                 ("IFLA_VXLAN_GBP", True),
             ),
         )
-        raised = _message(("IFLA_IFNAME", names.TUNNEL_IFNAME), _no_link_local_addresses())
-        _raise_it(raised)
-        what = f"create VXLAN device {names.TUNNEL_IFNAME} on UDP port {port}"
-        requests = [Request(device, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), Request(raised, _RTM_NEWLINK)]
-        try:
-            self._netlink.execute(what, requests)
-        except LinkError as error:
-            self.remove(names.TUNNEL_IFNAME)
-            if error.errno in {errno.EADDRINUSE, errno.EEXIST}:
-                raise LinkError(
-                    f"{what}: the port is taken by another device or program; set another TUNNEL_PORT on every node",
-                    errno=error.errno,
-                ) from error
-            raise
+        quiet = _message(("IFLA_IFNAME", names.TUNNEL_IFNAME), _no_link_local_addresses())
+        with _taken_port(port):
+            self._netlink.execute(
+                f"create VXLAN device {names.TUNNEL_IFNAME}",
+                [Request(device, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), Request(quiet, _RTM_NEWLINK)],
+            )
         link = self.find(names.TUNNEL_IFNAME)
         if link is None:
             raise LinkError(f"VXLAN device {names.TUNNEL_IFNAME} vanished right after it was made")
         return link
 
-    def configure(self, ifname: str, *, mac: MacAddress, mtu_bytes: int, alias: str | None = None) -> None:
+    def raise_vxlan(self, *, port: int, mtu_bytes: int) -> None:
+        """Set what can be set on the tunnel device, and raise it; one whose port is taken is removed."""
+        try:
+            with _taken_port(port):
+                self.configure(names.TUNNEL_IFNAME, mac=names.router_mac(), mtu_bytes=mtu_bytes)
+        except LinkError as error:
+            if error.errno == errno.EADDRINUSE:
+                self.remove(names.TUNNEL_IFNAME)
+            raise
+
+    def configure(self, ifname: str, *, mac: MacAddress, mtu_bytes: int) -> None:
         """Set what can be set on a link that exists, and raise it."""
         message = _message(
             ("IFLA_IFNAME", ifname),
             ("IFLA_ADDRESS", str(mac)),
             ("IFLA_MTU", mtu_bytes),
-            *([("IFLA_IFALIAS", alias)] if alias is not None else []),
         )
         _raise_it(message)
         self._netlink.execute(f"configure {ifname}", [Request(message, _RTM_NEWLINK)])
@@ -168,6 +173,20 @@ class Links:
                 or (link.mac == router and names.looks_like_host_ifname(link.ifname))
             )
         ]
+
+
+@contextlib.contextmanager
+def _taken_port(port: int) -> Iterator[None]:
+    """Say it in the words of the settings; the kernel finds out when the device is made or when it is raised."""
+    try:
+        yield
+    except LinkError as error:
+        if error.errno in {errno.EADDRINUSE, errno.EEXIST}:
+            raise LinkError(
+                f"{error}: UDP port {port} is taken by another device or program; set another TUNNEL_PORT everywhere",
+                errno=error.errno,
+            ) from error
+        raise
 
 
 def vxlan_is_usable(link: Link, *, port: int) -> bool:

@@ -102,7 +102,6 @@ class LinuxDatapath:
                 ),
             )
             self._adopt_endpoints()
-            self._attach(tunnel.ifindex, self._programs.from_overlay, "from_overlay")
             for folder in (*self._pins.other_programs(self._programs.digest), *self._pins.other_versions()):
                 pins.remove(folder)
 
@@ -274,16 +273,16 @@ class LinuxDatapath:
         tc.attach_ingress(self._netlink, ifindex=ifindex, program_fd=program_fd, name=name)
 
     def _ensure_tunnel(self, config: DatapathConfig) -> Link:
-        """The VXLAN device, made anew when it is another one than we need."""
+        """The VXLAN device with its program; made anew when it is another one than we need."""
         link = self._links.find(names.TUNNEL_IFNAME)
         if link is not None and not vxlan_is_usable(link, port=config.tunnel_port):
             self._links.remove(link.ifname)
             link = None
         if link is None:
-            return self._links.create_vxlan(port=config.tunnel_port, mtu_bytes=config.mtu_bytes)
-        router = names.router_mac()
-        if (link.mac, link.mtu_bytes, link.up) != (router.packed, config.mtu_bytes, True):
-            self._links.configure(link.ifname, mac=router, mtu_bytes=config.mtu_bytes)
+            link = self._links.create_vxlan(port=config.tunnel_port, mtu_bytes=config.mtu_bytes)
+        self._attach(link.ifindex, self._open_programs.from_overlay, "from_overlay")
+        if (link.mac, link.mtu_bytes, link.up) != (names.router_mac().packed, config.mtu_bytes, True):
+            self._links.raise_vxlan(port=config.tunnel_port, mtu_bytes=config.mtu_bytes)
         return link
 
     def _adopt_endpoints(self) -> None:

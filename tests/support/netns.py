@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,21 +27,31 @@ def run(*command: str, check: bool = True, timeout_s: float = 60) -> str:
 
 
 def remove_leftovers() -> None:
-    """Remove what a test run that was killed has left: namespaces, mounts."""
-    if _NETNS.exists():
-        for path in _NETNS.glob(f"{PREFIX}*"):
+    """Remove what test runs that were killed have left: namespaces, mounts. Those of a run that goes on stay."""
+    for path in _NETNS.glob(f"{PREFIX}-*") if _NETNS.exists() else ():
+        if _is_of_a_dead_run(path.name):
             run("ip", "netns", "del", path.name, check=False)
-    if _MOUNTS.exists():
-        for path in _MOUNTS.iterdir():
+    for path in _MOUNTS.glob(f"{PREFIX}-*") if _MOUNTS.exists() else ():
+        if _is_of_a_dead_run(path.name):
             run("umount", str(path), check=False)
             path.rmdir()
+
+
+def _own_name(label: str) -> str:
+    """``hwk-<process id>-<label>-<random>``: says whose it is."""
+    return f"{PREFIX}-{os.getpid()}-{label}-{uuid.uuid4().hex[:6]}"
+
+
+def _is_of_a_dead_run(name: str) -> bool:
+    process = name.split("-")[1]
+    return process.isdigit() and not Path("/proc", process).exists()
 
 
 @contextlib.contextmanager
 def bpf_file_system() -> Iterator[Path]:
     """A BPF file system of our own."""
-    _MOUNTS.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=_MOUNTS))
+    folder = _MOUNTS / _own_name("bpf")
+    folder.mkdir(parents=True)
     run("mount", "-t", "bpf", "bpf", str(folder))
     try:
         yield folder
@@ -99,7 +108,7 @@ class Namespaces:
 
     def make(self, label: str) -> Namespace:
         """A fresh namespace with loopback up."""
-        namespace = Namespace(f"{PREFIX}-{label}-{uuid.uuid4().hex[:6]}")
+        namespace = Namespace(_own_name(label))
         run("ip", "netns", "add", namespace.name)
         self._stack.callback(run, "ip", "netns", "del", namespace.name, check=False)
         namespace.ip("link", "set", "lo", "up")
