@@ -94,7 +94,11 @@ class Direction(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketCounter:
-    """Packets and bytes with one outcome; summed over CPUs, monotonic as long as the pinned map lives."""
+    """Packets and bytes with one outcome; summed over CPUs, monotonic as long as the pinned map lives.
+
+    A packet is counted once on a node, by the hook that decided: leaving a container as egress, out of the tunnel as
+    ingress. ARP that is answered or swallowed is not counted.
+    """
 
     reason: int
     """0 = forwarded, otherwise the drop reason's number (Cilium's numbering)."""
@@ -121,6 +125,7 @@ class Datapath(Protocol):
 
     Methods that change something raise:
         DatapathError: the kernel refused; what was begun has been undone.
+        Exhausted: a map is full.
     """
 
     def start(self, config: DatapathConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import pytest
@@ -132,6 +133,18 @@ def test_many_endpoints_stand_side_by_side(datapath: Datapath) -> None:
 
     assert len({endpoint.ifindex for endpoint in made}) == len(specs)
     assert {endpoint.endpoint_id for endpoint in datapath.local_endpoints()} == {spec.endpoint_id for spec in specs}
+
+
+def test_endpoints_may_be_made_and_removed_from_many_threads(datapath: Datapath) -> None:
+    specs = [an_endpoint(f"10.5.0.{number}") for number in range(2, 62)]
+
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(datapath.ensure_endpoint, specs))
+        listed = {endpoint.endpoint_id: endpoint for endpoint in datapath.local_endpoints()}
+        list(threads.map(datapath.remove_endpoint, [spec.endpoint_id for spec in specs]))
+
+    assert {endpoint.endpoint_id: endpoint for endpoint in made} == listed
+    assert not datapath.local_endpoints()
 
 
 def test_same_address_in_two_networks_is_two_endpoints(datapath: Datapath) -> None:
