@@ -29,14 +29,16 @@ venv: ## .venv with the locked requirements
 	@sh scripts/venv.sh
 
 .PHONY: check
-check: venv ## format, lint, types, layers, generated files, unit tests: seconds, no root
+check: lint unit ## what a change must pass before it is pushed: lint and unit tests, no root
+
+.PHONY: lint
+lint: venv ## format, lint, types, layers, generated files
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 	$(VENV)/python scripts/generate_abi.py --check
 	clang-format --dry-run --Werror datapath/bpf/*.[ch] datapath/bpf/lib/*.h
-	$(VENV)/pytest tests/unit
 
 .PHONY: unit
 unit: venv ## the unit tests alone
@@ -45,7 +47,7 @@ unit: venv ## the unit tests alone
 .PHONY: test
 test: ## everything, real engines and a three-node Swarm included; installs what it needs; root, about 20 minutes
 	@sh scripts/install_requirements.sh --test
-	@sh scripts/venv.sh
+	@$(MAKE) --no-print-directory lint
 	@sh scripts/build_plugin.sh
 	@sh scripts/build_cli.sh
 	$(VENV)/pytest --durations=25
