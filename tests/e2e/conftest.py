@@ -74,14 +74,13 @@ def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str
     node.machine.power_off()
 
 
-@pytest.fixture(scope="module")
-def pair(testbed: Testbed, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node]]:
+@pytest.fixture(scope="session")
+def pair(testbed: Testbed) -> Iterator[tuple[Node, Node]]:
     """Two nodes without Swarm that share an etcd; their engines keep containers while they restart."""
     etcd = testbed.etcd("pair", 1)
     nodes = tuple(testbed.node(name, etcd=etcd, live_restore=True) for name in ("p1", "p2"))
     one, other = nodes
     yield one, other
-    leaks.check(nodes)
     for node in nodes:
         node.machine.power_off()
 

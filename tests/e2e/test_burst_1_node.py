@@ -39,7 +39,7 @@ def test_sixty_containers_started_at_once_reach_each_other(node: Node, figures: 
     assert len(set(addresses)) == _COUNT
 
     # Everyone pings everyone: from each container all addresses, in parallel inside of it.
-    script = "for a in $@; do ping -c 1 -W 5 -q $a >/dev/null || echo $a & done; wait"
+    script = "for a in $@; do /bin/ping -c 1 -W 5 -q $a >/dev/null || echo $a & done; wait"
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda name: node.execute(name, "sh", "-c", script, "sh", *addresses), names))
     assert all(result.rc == 0 for result in results)

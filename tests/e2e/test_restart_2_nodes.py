@@ -29,6 +29,14 @@ def nodes(pair: tuple[Node, Node]) -> Iterator[tuple[Node, Node]]:
     leaks.check(pair)
 
 
+@pytest.fixture(autouse=True)
+def _no_container_stays(nodes: tuple[Node, Node]) -> Iterator[None]:
+    """A test that failed half-way does not take the next one along."""
+    yield
+    for node in nodes:
+        node.remove(*(name for name in node.engine("ps", "-a", "--format", "{{.Names}}").split() if name != "target"))
+
+
 @contextmanager
 def flows_go_on(nodes: tuple[Node, Node], figures: list[str], what: str) -> Iterator[None]:
     """A ping, a TCP and a UDP stream between the hosts run all the time and lose nothing."""

@@ -36,7 +36,7 @@ def answering(node: Node) -> int:
     """How many of the service's tasks answer a container of this node that is made for the question."""
     tasks = node.engine("run", "--rm", "--network", _NET, IMAGE, "nslookup", "-type=a", "web")
     addresses = {line.split()[1] for line in tasks.partition("Name:")[2].splitlines() if line.startswith("Address:")}
-    script = "for a in $@; do ping -c 1 -W 2 -q $a >/dev/null && echo $a; done"
+    script = "for a in $@; do /bin/ping -c 1 -W 2 -q $a >/dev/null && echo $a; done"
     answers = node.engine.run("run", "--rm", "--network", _NET, IMAGE, "sh", "-c", script, "sh", *sorted(addresses))
     return len(answers.out.split())
 

@@ -40,6 +40,14 @@ def boxes(nodes: list[Node]) -> Iterator[list[str]]:
         node.remove(name)
 
 
+@pytest.fixture(autouse=True)
+def _no_service_stays(nodes: list[Node]) -> Iterator[None]:
+    """A test that failed half-way does not take the next one along."""
+    yield
+    if leader(nodes).engine("service", "ls", "-q"):
+        remove_service(nodes, "web")
+
+
 def leader(nodes: list[Node]) -> Node:
     """The node whose manager leads at this moment."""
 
@@ -82,7 +90,7 @@ def served_by(node: Node, box: str, service: str, replicas: int) -> None:
             line.split()[1] for line in looked_up.out.partition("Name:")[2].splitlines() if line.startswith("Address:")
         ]
         assert len(set(addresses)) == replicas, str(looked_up)
-        answers = [node.execute(box, "wget", "-q", "-T", "2", "-O", "-", f"http://{a}/") for a in addresses]
+        answers = [node.execute(box, "curl", "-sS", "-m", "2", f"http://{a}/") for a in addresses]
         assert all(answer.rc == 0 for answer in answers), "\n".join(map(str, answers))
         assert len({answer.out for answer in answers}) == replicas
 

@@ -1,4 +1,4 @@
-"""The virtual machines for those who want some: the description is valid, and the provisioning is what the tests use."""
+"""The virtual machines for those who want some: their description is valid, their provisioning is what tests use."""
 
 from __future__ import annotations
 

@@ -41,22 +41,28 @@ class Ping:
             network,
             f"--volume={self._log.parent}:/flows",
             *options,
-            command=("sh", "-c", f"exec ping -n -i {_INTERVAL_S} {target} >/flows/{self._log.name} 2>&1"),
+            command=("sh", "-c", f"exec /bin/ping -n -i {_INTERVAL_S} {target} >/flows/{self._log.name} 2>&1"),
         )
         self.wait_answers(3)
 
     def answered(self) -> int:
         """Echo replies so far."""
-        return len(_REPLY.findall(self._log.read_text()))
+        return len(_REPLY.findall(self._text()))
 
     def wait_answers(self, more: int) -> None:
         """Wait until this many more replies have come."""
-        before = self.answered() if self._log.exists() else 0
-        wait.until(
-            f"{more} more replies in {self._log}",
-            lambda: self._log.exists() and self.answered() >= before + more,
-            timeout_s=20,
-        )
+        before = self.answered()
+
+        def come() -> None:
+            now = self.answered()
+            assert now >= before + more, (
+                f"{before} replies, then {now}; the end of ping's output: {self._text()[-500:]}"
+            )
+
+        wait.until_passes(come, timeout_s=20)
+
+    def _text(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
 
     def stop(self) -> PingReport:
         """End it and count."""

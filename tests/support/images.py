@@ -1,4 +1,4 @@
-"""The one image of the tests: busybox, with the real ping and iperf3, imported without a registry."""
+"""The one image of the tests: busybox, with the real ping, iperf3 and curl, imported without a registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.support.engine import Engine
 from tests.support.shell import must
 
 IMAGE: Final = "hawse-test:latest"
-_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3")
+# By full path in a shell: busybox's takes its own applet for a bare name, even for one that it is not linked to.
+_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/curl")
 # A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
 _IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
 
