@@ -85,6 +85,7 @@ class LocalGarbage:
         self._clock = clock
         self._young_s = grace.young_s
         self._first = True
+        self._unrecorded: set[EndpointId] = set()
         self._bare_records: Overdue[EndpointId] = Overdue(grace.interface_s, clock.monotonic_s)
         self._stray_interfaces: Overdue[EndpointId] = Overdue(grace.interface_s, clock.monotonic_s)
         self._idle_addresses: Overdue[tuple[IPNetwork, IPAddress]] = Overdue(grace.hold_s, clock.monotonic_s)
@@ -107,7 +108,7 @@ class LocalGarbage:
     def _collect_endpoints(self) -> None:
         # Records are read before the kernel: CreateEndpoint writes the record first.
         records = {endpoint.endpoint_id: endpoint for endpoint in self._endpoints.local()}
-        interfaces = {local.endpoint_id for local in self._datapath.local_endpoints()}
+        interfaces = {local.endpoint_id: local for local in self._datapath.local_endpoints()}
         bare = [ident for ident in records if ident not in interfaces]
         overdue = self._bare_records.look(bare)
         if self._first:
@@ -116,8 +117,13 @@ class LocalGarbage:
             self._first = False
         for ident in overdue:
             self._remove_record(records[ident])
-        for ident in self._stray_interfaces.look(interfaces - records.keys()):
-            self._remove_stray(ident)
+        for ident in self._stray_interfaces.look(interfaces.keys() - records.keys()):
+            if not interfaces[ident].in_container:
+                self._remove_stray(ident)
+            elif ident not in self._unrecorded:
+                # Its record is lost, as with etcd's data. The container runs: cutting it off would make it worse.
+                self._unrecorded.add(ident)
+                log.error("container has an interface without a record, restart it", extra={"endpoint_id": ident})
 
     def _remove_record(self, endpoint: Endpoint) -> None:
         log.warning(

@@ -64,6 +64,8 @@ class LocalEndpoint:
     container_ifname: str
     """Name of the other end while it is still in the host's namespace; Docker moves and renames it."""
     ifindex: int
+    in_container: bool = False
+    """Whether Docker has moved the other end into a container: then it is in use, whatever the records say."""
     spec: EndpointSpec | None
     """What the maps say of it; None when the interface has no map entry (a half-made or foreign-ABI endpoint)."""
 

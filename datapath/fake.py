@@ -69,6 +69,12 @@ class FakeDatapath:
             self._endpoints[spec.endpoint_id] = dataclasses.replace(present, spec=spec)
             return self._endpoints[spec.endpoint_id]
 
+    def move_into_container(self, endpoint_id: EndpointId) -> None:
+        """Do what Docker does after Join."""
+        with self._lock:
+            present = self._endpoints[endpoint_id]
+            self._endpoints[endpoint_id] = dataclasses.replace(present, in_container=True)
+
     def remove_endpoint(self, endpoint_id: EndpointId) -> None:
         """See :meth:`datapath.api.Datapath.remove_endpoint`."""
         self._require_started("remove_endpoint")

@@ -36,6 +36,7 @@ _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
 _IFLA_LINKINFO: Final = 18
 _IFLA_IFALIAS: Final = 20
+_IFLA_LINK_NETNSID: Final = 37
 _IFLA_INFO_KIND: Final = 1
 _IFLA_INFO_DATA: Final = 2
 _IFLA_VXLAN_PORT: Final = 15
@@ -57,6 +58,8 @@ class Link:
     mac: bytes
     mtu_bytes: int
     up: bool
+    peer_elsewhere: bool
+    """Whether the other end of the pair is in another network namespace."""
     kind: str
     info: bytes
     """What only this kind has, not yet read."""
@@ -243,6 +246,7 @@ def _link(payload: bytes) -> Link:
         mac=attributes.get(_IFLA_ADDRESS, b""),
         mtu_bytes=int.from_bytes(attributes.get(_IFLA_MTU, b""), sys.byteorder),
         up=bool(flags & _IFF_UP),
+        peer_elsewhere=_IFLA_LINK_NETNSID in attributes,
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),
         info=info.get(_IFLA_INFO_DATA, b""),
     )

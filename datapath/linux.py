@@ -386,5 +386,6 @@ def _local_endpoint(link: Link, endpoint_id: EndpointId, spec: EndpointSpec | No
         host_ifname=link.ifname,
         container_ifname=names.container_ifname(endpoint_id),
         ifindex=link.ifindex,
+        in_container=link.peer_elsewhere,
         spec=spec,
     )

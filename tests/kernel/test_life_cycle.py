@@ -215,6 +215,16 @@ def test_removal_after_the_namespace_died_leaves_no_entry(overlay: Overlay, node
     assert not node.datapath.local_endpoints()
 
 
+def test_interface_in_a_container_is_told_from_one_that_waits_for_docker(overlay: Overlay, node: Node) -> None:
+    waiting = an_endpoint("10.5.0.3")
+    node.datapath.ensure_endpoint(waiting)
+    moved = overlay.add_container(node, "10.5.0.2")
+
+    found = {local.endpoint_id: local.in_container for local in node.datapath.local_endpoints()}
+
+    assert found == {waiting.endpoint_id: False, moved.spec.endpoint_id: True}
+
+
 def test_endpoint_whose_namespace_died_is_forgotten_at_the_next_start(overlay: Overlay, node: Node) -> None:
     one = overlay.add_container(node, "10.5.0.2")
     kept = overlay.add_container(node, "10.5.0.3")

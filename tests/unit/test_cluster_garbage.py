@@ -116,6 +116,17 @@ def test_interface_without_a_record_goes_after_a_while(world: ClusterWorld, node
     assert node_a.interfaces() == set()
 
 
+def test_interface_of_a_running_container_stays_when_its_record_is_lost(world: ClusterWorld, node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    node_a.kernel.move_into_container(endpoint.endpoint_id)
+    world.store.txn([], [Delete(keys.endpoint("node-a", endpoint.endpoint_id))])  # type: ignore[arg-type]
+
+    after(world, node_a, 3600)
+
+    assert node_a.interfaces() == {"e1"}
+
+
 def test_address_that_no_endpoint_took_is_released_after_two_minutes(world: ClusterWorld, node_a: Agent) -> None:
     node_a.create_network()
     node_a.ipam.request_address(LOCAL, address=None, gateway=False)
