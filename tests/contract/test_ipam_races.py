@@ -36,10 +36,10 @@ LOCAL = AddressSpace.LOCAL
 class NobodyUsesAnything:
     """No networks and no endpoints: the calls are IPAM's alone."""
 
-    def holds_network(self, pool: IPNetwork, holder: str) -> bool:  # noqa: ARG002
+    def holds_network(self, pool: IPNetwork, holder: str) -> bool:
         return False
 
-    def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:  # noqa: ARG002
+    def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
         return None
 
 
