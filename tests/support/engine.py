@@ -46,7 +46,7 @@ class Engine:
         if self._live_restore:
             argv.append("--live-restore")
         with self.log.open("a") as log:
-            self._process = self.machine.spawn(argv, log=log, chroot=True)
+            self._process = self.machine.spawn(argv, log=log, own_root=True)
         process = self._process
 
         def serves() -> bool:
@@ -80,7 +80,7 @@ class Engine:
 
     def run(self, *argv: str, stdin: str | None = None, timeout_s: float = 120.0) -> shell.Result:
         """Call the docker client, whatever it says."""
-        command = self.machine.argv(CLIENT, f"--host=unix://{SOCKET}", *argv, chroot=True)
+        command = self.machine.argv(CLIENT, f"--host=unix://{SOCKET}", *argv, own_root=True)
         return shell.run(command, stdin=stdin, timeout_s=timeout_s)
 
     def __call__(self, *argv: str, stdin: str | None = None, timeout_s: float = 120.0) -> str:

@@ -36,7 +36,7 @@ class ContainerBackend(BaseBackend):  # type: ignore[misc] # testinfra is untype
 
     def run(self, command: str, *args: str, **_: object) -> CommandResult:
         inside = [CLIENT, f"--host=unix://{SOCKET}", "exec", self.hostname, "/bin/sh", "-c"]
-        argv = self._engine.machine.argv(*inside, self.get_command(command, *args), chroot=True)
+        argv = self._engine.machine.argv(*inside, self.get_command(command, *args), own_root=True)
         return self.run_local(shlex.join(argv))
 
 

@@ -60,15 +60,16 @@ class Machine:
             answer = pipe.readline()
         if not answer:
             raise RuntimeError(f"machine {name} did not start: {(self.data / 'init.log').read_text()}")
-        self.pid: Final = int(answer)
+        self.pid: Final = int(answer.split()[0])
+        self._inside: Final = answer.split()[1]
         self._started = start_time(self.pid)
         leftovers.add_process(self.pid)
 
-    def argv(self, *argv: str, chroot: bool = False) -> list[str]:
+    def argv(self, *argv: str, own_root: bool = False) -> list[str]:
         """Make the command line that runs ``argv`` in this machine, as seen from this host."""
         enter = ["nsenter", "--target", str(self.pid), "--mount", "--net", "--uts", "--pid", "--cgroup"]
-        if chroot and self.root != Path("/"):
-            enter += ["chroot", str(self.root)]
+        if own_root and self.root != Path("/"):
+            enter += ["nsenter", "--target", self._inside, "--mount"]
         return [*enter, *argv]
 
     def run(self, *argv: str, stdin: str | None = None, timeout_s: float = 120.0) -> shell.Result:
@@ -79,10 +80,10 @@ class Machine:
         """Run a command in this machine that has to work, and return what it printed."""
         return shell.must(self.argv(*argv), stdin=stdin, timeout_s=timeout_s)
 
-    def spawn(self, argv: Sequence[str], *, log: IO[str], chroot: bool = False) -> subprocess.Popen[bytes]:
+    def spawn(self, argv: Sequence[str], *, log: IO[str], own_root: bool = False) -> subprocess.Popen[bytes]:
         """Start a daemon in this machine, inside of its control group; its output goes to ``log``."""
         daemon = subprocess.Popen(
-            self.argv("/bin/sh", "-euc", _ENTER_CGROUP, "sh", *argv, chroot=chroot),
+            self.argv("/bin/sh", "-euc", _ENTER_CGROUP, "sh", *argv, own_root=own_root),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

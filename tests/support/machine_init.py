@@ -90,7 +90,55 @@ def mount_root(base: Path, layers: Path) -> None:
     mount("--bind", str(data), str(merged / data.relative_to("/")))
 
 
+def start_in_own_root(merged: Path) -> int:
+    """Start a process in a mount namespace whose root is ``merged``; returns its number in the machine.
+
+    A chroot is not enough for an engine: what enters the namespace of one of its containers starts at that
+    namespace's root, and with pivot_root inside of a chroot that would still be the machine's.
+    """
+    says_ready, ready = os.pipe()
+    os.set_inheritable(ready, True)  # noqa: FBT003
+    holder = subprocess.Popen(
+        [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "unchanged",
+            sys.executable,
+            "-I",
+            __file__,
+            "pivot",
+            str(merged),
+            str(ready),
+        ],
+        pass_fds=[ready],
+    )
+    os.close(ready)
+    with os.fdopen(says_ready) as pipe:
+        if not pipe.readline():
+            raise RuntimeError(f"no machine root in {merged}")
+    return holder.pid
+
+
+def pivot(merged: Path, ready: int) -> None:
+    """Make ``merged`` the root of this mount namespace, forget the old one, and hold the namespace."""
+    # pivot_root refuses to put the old root onto a shared mount.
+    mount("--make-private", str(merged))
+    os.chdir(merged)
+    subprocess.run(["pivot_root", ".", "mnt"], check=True)
+    os.chdir("/")
+    # Private first: nothing may vanish from the machine's namespace, whose mounts are peers of these.
+    mount("--make-rprivate", "/mnt")
+    subprocess.run(["umount", "--lazy", "/mnt"], check=True)
+    mount("--make-shared", "/")
+    os.write(ready, b"ready\n")
+    os.close(ready)
+    os.execvp("sleep", ["sleep", "infinity"])
+
+
 def main() -> None:
+    if sys.argv[1] == "pivot":
+        pivot(Path(sys.argv[2]), int(sys.argv[3]))
     stage, name, root, layers, ready_fd = sys.argv[1:]
     ready = int(ready_fd)
     if stage == "outside":
@@ -106,8 +154,9 @@ def main() -> None:
     mount_everything(Path(root), Path(layers))
     enter_cgroup("init")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    inside = 1 if root == "/" else start_in_own_root(Path(layers) / "root")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    os.write(ready, f"{host_pid}\n".encode())
+    os.write(ready, f"{host_pid} {inside}\n".encode())
     os.close(ready)
     os.execvp("sleep", ["sleep", "infinity"])
 
