@@ -17,8 +17,16 @@ if ! [ -s "$work/click.lock" ]; then
     echo "build_cli: requirements/plugin.lock does not pin click; make it again with «make lock»" >&2
     exit 1
 fi
-./scripts/venv.sh
-.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: --require-hashes \
+# The test environment's pip if there is one, else the host's, else one of its own: the command needs no test tools.
+pip=.venv/bin/pip
+if ! [ -x $pip ]; then
+    pip="/usr/bin/python3 -m pip"
+    if ! $pip --version >/dev/null 2>&1; then
+        /usr/bin/python3 -m venv "$work/venv"
+        pip="$work/venv/bin/pip"
+    fi
+fi
+$pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: --require-hashes \
     --target "$work/site" -r "$work/click.lock"
 
 "$PYTHON" scripts/pack_cli.py --vendored "$work/site" --output build/hawse
