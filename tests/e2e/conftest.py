@@ -69,8 +69,12 @@ def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str
     yield node
     leaks.check([node])
     processes = node.plugin.processes().values()
-    resident = ", ".join(f"{name} {kib / 1024:.0f} MB" for name, kib in processes)
-    figures.append(f"plugin in engine {version}: resident after the tests: {resident}")
+    resident = ", ".join(f"{each.name} {each.resident_mb:.0f} MB" for each in processes)
+    agent_mb = sum(each.share_mb for each in processes if each.is_agent)
+    figures.append(
+        f"plugin in engine {version}: after the tests resident {resident}; the agent in all {agent_mb:.0f} MB"
+    )
+    assert agent_mb < 100
     node.machine.power_off()
 
 

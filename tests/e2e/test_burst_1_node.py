@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,11 +15,21 @@ from tests.support.node import Node
 from tests.support.testbed import Testbed
 
 _COUNT: Final = 60
-_AT_ONCE: Final = 20
+_AT_ONCE: Final = 60
 
 
 @pytest.fixture(scope="module")
-def node(testbed: Testbed) -> Iterator[Node]:
+def _room_for_neighbours() -> Iterator[None]:
+    """Raise the kernel's limit as docs/troubleshooting.md says: 60 x 59 is more than the 1024 it takes by default."""
+    limit = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+    before = limit.read_text()
+    limit.write_text(str(max(8192, int(before))))
+    yield
+    limit.write_text(before)
+
+
+@pytest.fixture(scope="module")
+def node(_room_for_neighbours: None, testbed: Testbed) -> Iterator[Node]:
     made = testbed.node("burst")
     made.create_network("net", "--subnet", "10.6.0.0/24")
     yield made
@@ -38,14 +49,21 @@ def test_sixty_containers_started_at_once_reach_each_other(node: Node, figures: 
     addresses = [node.address_in(name, "net") for name in names]
     assert len(set(addresses)) == _COUNT
 
-    # Everyone pings everyone: from each container all addresses, in parallel inside of it.
-    script = "for a in $@; do /bin/ping -c 1 -W 5 -q $a >/dev/null || echo $a & done; wait"
+    started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda name: node.execute(name, "sh", "-c", script, "sh", *addresses), names))
-    assert all(result.rc == 0 for result in results)
-    assert [result.out.split() for result in results] == [[]] * _COUNT
+        silent = list(pool.map(lambda name: not_answering(node, name, addresses), names))
+    figures.append(f"{_COUNT} x {_COUNT} pings: {time.monotonic() - started:.1f} s")
+    assert silent == [[]] * _COUNT
 
     leaks.check_addresses(node)
     node.remove(*names)
     leaks.check_addresses(node)
     assert node.hawse_json("endpoint", "ls")["endpoints"] == []
+
+
+def not_answering(node: Node, container: str, addresses: list[str]) -> list[str]:
+    """Ping all addresses at once from a container; returns those that do not answer."""
+    script = "for a in $@; do /bin/ping -n -c 1 -W 5 -q $a >/dev/null || echo $a & done; wait"
+    result = node.execute(container, "sh", "-c", script, "sh", *addresses)
+    assert result.rc == 0, str(result)
+    return result.out.split()

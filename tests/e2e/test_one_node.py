@@ -13,6 +13,7 @@ from tests.support import leaks, plugin
 from tests.support.hosts import container_host, machine_host
 from tests.support.images import IMAGE
 from tests.support.node import Node
+from tests.support.testbed import Testbed
 
 
 @pytest.fixture
@@ -43,6 +44,13 @@ def test_plugin_is_well_after_enable(node: Node) -> None:
     assert status["agent"]["node"] == node.name
     assert status["agent"]["address"] == str(node.address)
     assert status["agent"]["scope"] == "local"
+
+
+def test_the_plugin_is_small(testbed: Testbed, node: Node) -> None:
+    build = testbed.builds[node.engine.version()]
+
+    assert build.rootfs_mb < 450
+    assert build.create_s < 60, "25 s on a machine that does nothing else"
 
 
 def test_network_is_created_inspected_and_removed(node: Node) -> None:

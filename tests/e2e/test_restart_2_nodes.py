@@ -96,11 +96,7 @@ def kill_the_agent(node: Node) -> None:
 def kill_the_worker(node: Node) -> None:
     """End the process that serves; the first one starts another."""
     first = node.plugin.pid()
-    (worker,) = (
-        pid
-        for pid, (name, _) in node.plugin.processes().items()
-        if pid != first and name.startswith(("python", "gunicorn"))
-    )
+    (worker,) = (pid for pid, process in node.plugin.processes().items() if pid != first and process.is_agent)
     node.machine.must("kill", "-KILL", str(worker))
     node.wait_healthy()
 

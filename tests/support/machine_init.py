@@ -144,7 +144,7 @@ def main() -> None:
     if stage == "outside":
         enter_cgroup(name)
         os.set_inheritable(ready, True)  # noqa: FBT003
-        namespaces = ["--net", "--mount", "--uts", "--pid", "--cgroup", "--fork"]
+        namespaces = ["--net", "--mount", "--uts", "--pid", "--cgroup", "--fork", "--kill-child"]
         os.execvp(
             "unshare",
             ["unshare", *namespaces, sys.executable, "-I", __file__, "inside", *sys.argv[2:]],

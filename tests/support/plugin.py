@@ -9,15 +9,32 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support import shell
 from tests.support.engine import CLIENT, SOCKET, Engine
+from tests.support.machine import Machine
 
 NAME: Final = "hawse:latest"
 """Driver names carry the tag."""
 BUILD: Final = Path(__file__).parents[2] / "build/plugin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of the plugin."""
+
+    name: str
+    resident_mb: float
+    share_mb: float
+    """Its share of the memory: pages that several processes have are divided among them."""
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether it is part of the agent, and not the etcd it may run."""
+        return self.name != "etcd"
 
 
 class Plugin:
@@ -64,14 +81,15 @@ class Plugin:
         state = f"/run/docker/runtime-runc/plugins.moby/{self.ident()}/state.json"
         return int(json.loads(self._engine.machine.must("cat", state))["init_process_pid"])
 
-    def processes(self) -> dict[int, tuple[str, int]]:
-        """All processes of the plugin: number in the machine, name, and resident memory in KiB."""
-        listed = self._engine.machine.must("ps", "-e", "-o", "pid=,ppid=,rss=,comm=")
-        rows = {int(pid): (int(ppid), int(rss), name) for pid, ppid, rss, name in map(str.split, listed.splitlines())}
+    def processes(self) -> dict[int, Process]:
+        """All processes of the plugin by their number in the machine."""
+        machine = self._engine.machine
+        listed = machine.must("ps", "-e", "-o", "pid=,ppid=,comm=")
+        rows = {int(pid): (int(ppid), name) for pid, ppid, name in map(str.split, listed.splitlines())}
         family = {self.pid()}
         while grown := {pid for pid, row in rows.items() if row[0] in family} - family:
             family |= grown
-        return {pid: (rows[pid][2], rows[pid][1]) for pid in sorted(family) if pid in rows}
+        return {pid: _process(machine, pid, rows[pid][1]) for pid in sorted(family)}
 
     def post(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """Send a message to the plugin's socket as dockerd does; returns status and answer."""
@@ -93,6 +111,12 @@ class Plugin:
     def log_lines(self) -> list[str]:
         """What the plugin has printed, as dockerd logged it."""
         return [line for line in self._engine.log_text().splitlines() if f"plugin={self.ident()}" in line]
+
+
+def _process(machine: Machine, pid: int, name: str) -> Process:
+    rollup = machine.must("cat", f"/proc/{pid}/smaps_rollup")
+    fields = {line.split()[0].rstrip(":"): line.split()[1] for line in rollup.splitlines()[1:]}
+    return Process(name=name, resident_mb=int(fields["Rss"]) * 1024 / 1e6, share_mb=int(fields["Pss"]) * 1024 / 1e6)
 
 
 class _UnixConnection(http.client.HTTPConnection):
