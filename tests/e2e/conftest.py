@@ -11,6 +11,7 @@ from tests.support import leaks, swarm
 from tests.support.etcd_members import EtcdMembers
 from tests.support.leftovers import remove_of_dead_runs
 from tests.support.node import Node
+from tests.support.plugin import NAME
 from tests.support.testbed import Testbed, debian_with_docker
 
 _FIGURES: Final = pytest.StashKey[list[str]]()
@@ -99,6 +100,7 @@ def swarm_of_three(testbed: Testbed) -> Iterator[list[Node]]:
         node.plugin.enable()
     for node in nodes:
         node.wait_healthy()
+    swarm.wait_driver(nodes[0].engine, NAME, len(nodes))
     yield nodes
     for node in nodes:
         node.machine.power_off()

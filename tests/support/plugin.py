@@ -110,7 +110,8 @@ class Plugin:
 
     def log_lines(self) -> list[str]:
         """What the plugin has printed, as dockerd logged it."""
-        return [line for line in self._engine.log_text().splitlines() if f"plugin={self.ident()}" in line]
+        mark = f"plugin={self.ident()}"
+        return [line for line in self._engine.log_text().splitlines() if mark in line]
 
 
 def _process(machine: Machine, pid: int, name: str) -> Process:

@@ -33,6 +33,20 @@ def wait_ready(manager: Engine, nodes: int, *, timeout_s: float = 60) -> None:
     wait.until(f"{nodes} nodes are ready", ready, timeout_s=timeout_s, interval_s=0.2)
 
 
+def wait_driver(manager: Engine, driver: str, nodes: int, *, timeout_s: float = 60) -> None:
+    """Wait until a manager knows of this many nodes that they have a network driver: it gives tasks to no others.
+
+    A node tells its manager every 20 s what plugins it has.
+    """
+    template = '{{range .Description.Engine.Plugins}}{{if eq .Type "Network"}}{{.Name}} {{end}}{{end}}'
+
+    def known() -> bool:
+        listed = manager.run("node", "inspect", "--format", template, *manager("node", "ls", "--quiet").split())
+        return sum(driver in line.split() for line in listed.out.splitlines()) == nodes
+
+    wait.until(f"{nodes} nodes have {driver}", known, timeout_s=timeout_s, interval_s=0.5)
+
+
 def running(manager: Engine, service: str) -> list[str]:
     """Nodes on which a task of the service runs, one entry per task, sorted."""
     listed = manager(
