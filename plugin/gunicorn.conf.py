@@ -13,6 +13,7 @@ Source: https://docs.gunicorn.org/en/stable/settings.html
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,10 @@ def _settings() -> Settings:
 
 
 _SETTINGS: Final = _settings()
+
+# The C library gives threads heaps of their own, up to eight for each CPU, and returns little of them.
+_M_ARENA_MAX: Final = -8
+ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 wsgi_app = "plugin.app:application()"
 bind = [f"unix:{PLUGIN_SOCKET}", f"unix:{_SETTINGS.agent_socket}"]
