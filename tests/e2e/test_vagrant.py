@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +21,6 @@ def test_vagrantfile_is_valid_and_describes_three_machines(tmp_path: Path) -> No
 
 
 def test_provisioning_a_machine_that_has_everything_is_done_at_once() -> None:
-    started = time.monotonic()
+    said = must(["env", f"HAWSE_CHECKOUT={_ROOT}", str(_ROOT / "vagrant/provision.sh")])
 
-    must(["env", f"HAWSE_CHECKOUT={_ROOT}", str(_ROOT / "vagrant/provision.sh")])
-
-    assert time.monotonic() - started < 1
+    assert "install" not in said.lower(), said
