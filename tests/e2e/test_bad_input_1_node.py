@@ -44,8 +44,9 @@ def _nothing_changes(node: Node) -> Iterator[None]:
 
 
 def _state(node: Node) -> dict[str, str]:
-    # The cursor and the fence against overlaps say what was granted last, also when it was taken back.
-    volatile = (keys.ALIVE, keys.NODES, keys.CURSORS, keys.POOL_SET)
+    # The cursor and the fence against overlaps say what was granted last, also when it was taken back. An agent that
+    # has just been started leads some seconds later.
+    volatile = (keys.ALIVE, keys.NODES, keys.LEADER, keys.CURSORS, keys.POOL_SET)
     return {key: value for key, value in node.etcd.entries(keys.ROOT).items() if not key.startswith(volatile)}
 
 

@@ -88,7 +88,9 @@ def test_rebooted_host_forgets_its_endpoints_at_the_first_look(world: ClusterWor
     young = node_a.run_container("e2")
     node_a.lose_interfaces()
 
+    world.settle()
     node_a.garbage.collect()
+    world.settle()
 
     assert list(node_a.endpoints.local()) == [young]
 

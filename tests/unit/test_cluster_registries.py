@@ -247,6 +247,8 @@ def test_name_of_a_live_node_is_refused(world: ClusterWorld, node_a: Agent) -> N
 
     with pytest.raises(Conflict, match=r"node name node-a is in use by the host at 192\.0\.2\.1, .* NODE_NAME"):
         double.nodes.start()
+
+    world.settle()
     assert list(node_a.nodes.all()) == [node_a.node]
 
 
