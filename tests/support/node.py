@@ -68,9 +68,13 @@ class Node:
         self.engine("run", "-d", "--name", name, "--network", network, *options, IMAGE, *command)
 
     def remove(self, *containers: str) -> None:
-        """Remove containers, running or not."""
-        if containers:
-            self.engine("rm", "-f", *containers)
+        """Remove containers, running or not.
+
+        One after the other: the engine miscounts a network's endpoints when many leave at once, and then refuses to
+        remove the network (https://github.com/moby/moby/issues/42119, engine 20.10).
+        """
+        for container in containers:
+            self.engine("rm", "-f", container)
 
     def execute(self, container: str, *argv: str) -> shell.Result:
         """Run a command in a container to its end, whatever that is."""
