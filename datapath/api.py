@@ -23,10 +23,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from model.addresses import IPAddress, MacAddress
+from model.addresses import IPAddress, IPNetwork, MacAddress
 from model.ids import EndpointId, IdentityId, Vni
+
+if TYPE_CHECKING:
+    from datapath.flow_event import FlowEvents, TrackedConnection
+    from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,17 @@ class RemoteEndpoint:
     tunnel_endpoint: IPAddress
     """Underlay address of the node it is on."""
     identity: IdentityId
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the ipcache says of one address."""
+
+    identity: IdentityId
+    tunnel_endpoint: IPAddress | None
+    """Underlay address of its node; None = this host."""
+    ifindex: int
+    """Host end of the veth pair on this host, 0 = on another."""
 
 
 class Direction(enum.StrEnum):
@@ -176,6 +191,37 @@ class Datapath(Protocol):
 
     def replace_nodes(self, addresses: Iterable[IPAddress]) -> None:
         """Accept tunnel packets from exactly these underlay addresses."""
+        ...
+
+    def apply_policy(self, table: PolicyTable) -> int:
+        """Make the kernel judge by this table; returns the policy epoch, which every change raises.
+
+        Order: new and changed entries and prefixes, flags, then what is no longer wanted, then the epoch; every known
+        connection is judged again at its next packet. The same table again changes nothing.
+
+        Raises:
+            Exhausted: the entries do not fit; the kernel judges as before.
+        """
+        ...
+
+    def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
+        """The policy entries, read from the kernel."""
+        ...
+
+    def policy_prefixes(self) -> Mapping[IPNetwork, int]:
+        """Identities of address prefixes, read from the kernel: numbers that must not be given to others."""
+        ...
+
+    def ipcache(self) -> Mapping[IpcacheKey, Place]:
+        """Where every address is, read from the kernel."""
+        ...
+
+    def connections(self) -> Sequence[TrackedConnection]:
+        """The tracked connections, read from the kernel; expired ones are left out."""
+        ...
+
+    def flow_events(self) -> FlowEvents:
+        """Take what the kernel has reported since the last call, in order; does not wait. One caller at a time."""
         ...
 
     def counters(self) -> Sequence[PacketCounter]:

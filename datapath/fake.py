@@ -15,10 +15,13 @@ from datapath.api import (
     IpcacheKey,
     LocalEndpoint,
     PacketCounter,
+    Place,
     RemoteEndpoint,
 )
-from model.addresses import IPAddress
-from model.errors import DatapathError
+from datapath.flow_event import FlowEvent, FlowEvents, TrackedConnection
+from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
+from model.addresses import IPAddress, IPNetwork
+from model.errors import DatapathError, HawseError
 from model.ids import EndpointId
 
 
@@ -29,6 +32,8 @@ class FakeDatapath:
         remotes: the remote part of the ipcache.
         nodes: whose tunnel packets are accepted.
         packet_counters: what :meth:`counters` answers; for tests to set.
+        policy: the table that was applied last, and ``epoch`` how often it changed.
+        reported: what :meth:`flow_events` hands out next; for tests to fill.
         failures: errors by method name; each is raised once, before the method does anything.
     """
 
@@ -37,7 +42,10 @@ class FakeDatapath:
         self.remotes: dict[IpcacheKey, RemoteEndpoint] = {}
         self.nodes: frozenset[IPAddress] = frozenset()
         self.packet_counters: list[PacketCounter] = []
-        self.failures: dict[str, DatapathError] = {}
+        self.policy = PolicyTable()
+        self.epoch = 0
+        self.reported: list[FlowEvent] = []
+        self.failures: dict[str, HawseError] = {}
         self.closed = False
         self._endpoints: dict[EndpointId, LocalEndpoint] = {}
         self._ifindexes = itertools.count(10)
@@ -104,6 +112,53 @@ class FakeDatapath:
         """See :meth:`datapath.api.Datapath.replace_nodes`."""
         self._require_started("replace_nodes")
         self.nodes = frozenset(addresses)
+
+    def apply_policy(self, table: PolicyTable) -> int:
+        """See :meth:`datapath.api.Datapath.apply_policy`."""
+        self._require_started("apply_policy")
+        with self._lock:
+            if table != self.policy:
+                self.policy = table
+                self.epoch += 1
+            return self.epoch
+
+    def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
+        """See :meth:`datapath.api.Datapath.policy_entries`."""
+        self._require_started("policy_entries")
+        return self.policy.entries
+
+    def policy_prefixes(self) -> Mapping[IPNetwork, int]:
+        """See :meth:`datapath.api.Datapath.policy_prefixes`."""
+        self._require_started("policy_prefixes")
+        return self.policy.prefixes
+
+    def ipcache(self) -> Mapping[IpcacheKey, Place]:
+        """See :meth:`datapath.api.Datapath.ipcache`."""
+        self._require_started("ipcache")
+        with self._lock:
+            found = {
+                key: Place(identity=remote.identity, tunnel_endpoint=remote.tunnel_endpoint, ifindex=0)
+                for key, remote in self.remotes.items()
+            }
+            for local in self._endpoints.values():
+                if local.spec is not None:
+                    for address in local.spec.addresses:
+                        found[IpcacheKey(local.spec.vni, address)] = Place(
+                            identity=local.spec.identity, tunnel_endpoint=None, ifindex=local.ifindex
+                        )
+            return found
+
+    def connections(self) -> Sequence[TrackedConnection]:
+        """See :meth:`datapath.api.Datapath.connections`."""
+        self._require_started("connections")
+        return []
+
+    def flow_events(self) -> FlowEvents:
+        """See :meth:`datapath.api.Datapath.flow_events`; what was put into :attr:`reported`."""
+        self._require_started("flow_events")
+        with self._lock:
+            events, self.reported = self.reported, []
+            return FlowEvents(events=tuple(events))
 
     def counters(self) -> Sequence[PacketCounter]:
         """See :meth:`datapath.api.Datapath.counters`."""

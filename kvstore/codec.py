@@ -24,6 +24,7 @@ import msgspec
 
 from model.addresses import MacAddress
 from model.errors import HawseError, InvalidInput
+from model.labels import Labels
 
 T = TypeVar("T")
 
@@ -44,6 +45,10 @@ class _Mac(abc.ABC):  # noqa: B024
     """A MacAddress; msgspec would take the dataclass for a JSON object."""
 
 
+class _Labels(abc.ABC):  # noqa: B024
+    """Labels, written as one JSON object."""
+
+
 _Address.register(ipaddress.IPv4Address)
 _Address.register(ipaddress.IPv6Address)
 _Network.register(ipaddress.IPv4Network)
@@ -51,8 +56,9 @@ _Network.register(ipaddress.IPv6Network)
 _Interface.register(ipaddress.IPv4Interface)
 _Interface.register(ipaddress.IPv6Interface)
 _Mac.register(MacAddress)
+_Labels.register(Labels)
 
-_TEXT_TYPES: Final[Mapping[object, type]] = {
+_CUSTOM_TYPES: Final[Mapping[object, type]] = {
     ipaddress.IPv4Address: _Address,
     ipaddress.IPv6Address: _Address,
     ipaddress.IPv4Network: _Network,
@@ -60,8 +66,9 @@ _TEXT_TYPES: Final[Mapping[object, type]] = {
     ipaddress.IPv4Interface: _Interface,
     ipaddress.IPv6Interface: _Interface,
     MacAddress: _Mac,
+    Labels: _Labels,
 }
-_READERS: Final[Mapping[type, Callable[[str], object]]] = {
+_TEXT_READERS: Final[Mapping[type, Callable[[str], object]]] = {
     _Address: ipaddress.ip_address,
     _Network: ipaddress.ip_network,
     _Interface: ipaddress.ip_interface,
@@ -94,7 +101,9 @@ def decode(kind: type[T], data: bytes, *, key: str) -> T:
 def _plain(value: object) -> object:
     if value is None or isinstance(value, str | int | float):
         plain: object = value  # an enum of text or numbers is one
-    elif type(value) in _TEXT_TYPES:
+    elif isinstance(value, Labels):
+        plain = dict(value.pairs)
+    elif type(value) in _CUSTOM_TYPES:
         plain = str(value)
     elif dataclasses.is_dataclass(value):
         members = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
@@ -120,16 +129,18 @@ def _read(kind: Any, raw: object) -> Any:
 
 
 def _is_record(kind: object) -> bool:
-    return dataclasses.is_dataclass(kind) and kind not in _TEXT_TYPES
+    return dataclasses.is_dataclass(kind) and kind not in _CUSTOM_TYPES
 
 
 def _read_custom(kind: Any, raw: object) -> object:
     # msgspec puts the path of the field behind the text of a ValueError, and only of that.
-    if kind in _READERS:
+    if kind is _Labels:
+        return Labels.of(msgspec.convert(raw, dict[str, str]))
+    if kind in _TEXT_READERS:
         if not isinstance(raw, str):
             raise ValueError(f"Expected `str`, got `{type(raw).__name__}`")
         try:
-            return _READERS[kind](raw)
+            return _TEXT_READERS[kind](raw)
         except InvalidInput as err:
             raise ValueError(str(err)) from err
     try:
@@ -162,8 +173,8 @@ def _virtual_record(kind: type) -> type:
 
 def _wire_type(annotation: Any) -> Any:
     """Translate an annotation: every type that msgspec does not check itself becomes one virtual base class."""
-    if annotation in _TEXT_TYPES:
-        return _TEXT_TYPES[annotation]
+    if annotation in _CUSTOM_TYPES:
+        return _CUSTOM_TYPES[annotation]
     if _is_record(annotation):
         return _virtual_record(annotation)
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)

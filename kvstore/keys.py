@@ -11,6 +11,11 @@ Keys are text and readable, because ``etcdctl get --prefix /hawse/v1/`` is an op
     /hawse/v1/ipam/addresses/<pool>/<address>     AddressRecord
     /hawse/v1/ipam/cursors/<pool>                 the address granted last, so that the next one is another
     /hawse/v1/endpoints/<node>/<endpoint id>      Endpoint
+    /hawse/v1/identities/id/<number>              IdentityRecord
+    /hawse/v1/identities/by-labels/<hash>         the number that this set of labels has
+    /hawse/v1/policies/<name>                     PolicyRecord of a Policy
+    /hawse/v1/policies/<namespace>/<name>         PolicyRecord of a NetworkPolicy
+    /hawse/v1/enforced/<node>                     Enforcement: the policy revision that the node enforces
     /hawse/v1/leader                              leased: the node that collects garbage for the cluster
 
 A pool is written with ``-`` for its ``/``: ``10.1.0.0-16``. Builders and parsers come in pairs; a parser refuses what
@@ -19,12 +24,17 @@ its builder cannot have made.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
+import re
 from typing import Final
 
 from model.addresses import IPAddress, IPNetwork
 from model.errors import InvalidInput
-from model.ids import EndpointId, NodeName, Vni, endpoint_id, node_name
+from model.identities import IDENTITY_MAX, IDENTITY_MIN
+from model.ids import EndpointId, IdentityId, NodeName, Vni, endpoint_id, node_name
+from model.labels import Labels
 
 ROOT: Final = "/hawse/v1/"
 NODES: Final = ROOT + "nodes/"
@@ -36,7 +46,15 @@ POOL_SET: Final = ROOT + "ipam/pool-set"
 ADDRESSES: Final = ROOT + "ipam/addresses/"
 CURSORS: Final = ROOT + "ipam/cursors/"
 ENDPOINTS: Final = ROOT + "endpoints/"
+IDENTITIES: Final = ROOT + "identities/"
+IDENTITY_IDS: Final = IDENTITIES + "id/"
+IDENTITY_LABELS: Final = IDENTITIES + "by-labels/"
+POLICIES: Final = ROOT + "policies/"
+ENFORCED: Final = ROOT + "enforced/"
 LEADER: Final = ROOT + "leader"
+
+_DECIMAL: Final = re.compile(r"[1-9][0-9]{0,4}")
+_POLICY_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
 
 
 def pool_segment(pool: IPNetwork) -> str:
@@ -110,6 +128,67 @@ def endpoints_of(name: NodeName) -> str:
 def endpoint(name: NodeName, ident: EndpointId) -> str:
     """Key of one endpoint."""
     return endpoints_of(name) + ident
+
+
+def identity(number: IdentityId) -> str:
+    """Key of an identity's record."""
+    return f"{IDENTITY_IDS}{number}"
+
+
+def identity_labels(labels: Labels) -> str:
+    """Key that claims a set of labels for one identity.
+
+    Labels are free text and may be long, so the key is a digest of them; the record has the text.
+    """
+    text = json.dumps(labels.pairs, separators=(",", ":"))
+    return IDENTITY_LABELS + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def policy(name: str) -> str:
+    """Key of a policy, ``<name>`` or ``<namespace>/<name>``.
+
+    Raises:
+        InvalidInput: not a name; the message says what one looks like.
+    """
+    segments = name.split("/")
+    if len(segments) not in {1, 2} or not all(_POLICY_NAME.fullmatch(segment) for segment in segments):
+        raise InvalidInput(
+            f"{name[:80]!r} is no policy name: up to 253 lower-case letters, digits, '-', '_' and '.', "
+            "and a namespace before a '/' for a NetworkPolicy"
+        )
+    return POLICIES + name
+
+
+def enforced(name: NodeName) -> str:
+    """Key of what a node says of the policies that it enforces."""
+    return ENFORCED + name
+
+
+def parse_identity(key: str) -> IdentityId:
+    """Read the number from the key of an identity's record."""
+    number = key.removeprefix(IDENTITY_IDS)
+    if not (key.startswith(IDENTITY_IDS) and _DECIMAL.fullmatch(number)):
+        raise _not(key, "an identity")
+    if not IDENTITY_MIN <= int(number) <= IDENTITY_MAX:
+        raise InvalidInput(f"etcd key {key!r} is an identity outside {IDENTITY_MIN} to {IDENTITY_MAX}")
+    return IdentityId(int(number))
+
+
+def parse_policy(key: str) -> str:
+    """Read the name from the key of a policy."""
+    if not key.startswith(POLICIES):
+        raise _not(key, "a policy")
+    name = key.removeprefix(POLICIES)
+    if policy(name) != key:
+        raise _not(key, "a policy")
+    return name
+
+
+def parse_enforced(key: str) -> NodeName:
+    """Read the node from the key of its enforcement."""
+    if not key.startswith(ENFORCED):
+        raise _not(key, "a node's enforcement")
+    return node_name(key.removeprefix(ENFORCED))
 
 
 def parse_node(key: str) -> NodeName:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from model.addresses import IPAddress, IPNetwork, MacAddress
 from model.ids import IDENTITY_INIT, DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
+from model.labels import Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,10 @@ class Endpoint:
     addresses: tuple[IPAddress, ...]
     mac: MacAddress
     identity: IdentityId = IDENTITY_INIT
+    labels: Labels | None = None
+    """The labels that make its identity; None while they are not known (``init``)."""
+    container: str = ""
+    """Name of the container, once it is known; for people."""
     sandbox_key: str | None = None
     """Path of the container's network namespace, once Join has said so."""
     created_at: str = ""

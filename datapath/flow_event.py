@@ -1,0 +1,83 @@
+"""What the kernel reports of packets: drops, and the first packet of each connection."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from datapath.api import Direction
+from model.addresses import IPAddress
+
+
+class FlowVerdict(enum.StrEnum):
+    """What became of the packet."""
+
+    FORWARDED = "forwarded"
+    DROPPED = "dropped"
+    AUDIT = "audit"
+    """It would have been dropped by a policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEvent:
+    """One reported packet, as the kernel saw it."""
+
+    monotonic_ns: int
+    """CLOCK_MONOTONIC."""
+    verdict: FlowVerdict
+    direction: Direction
+    """Whose policy decided: egress = the source's, ingress = the destination's."""
+    reason: int
+    """Drop reason of ``abi.h``; 0 when it was forwarded."""
+    rule: int
+    """Rule that decided (:mod:`datapath.policy_table`); 0 = none."""
+    other_rule: int
+    """Of a connection between two containers of this host: the rule of the other end, at ingress."""
+    source_identity: int
+    destination_identity: int
+    source: IPAddress | None
+    destination: IPAddress | None
+    """None when the packet was dropped before its addresses were read."""
+    source_port: int
+    destination_port: int
+    """0 for protocols without ports; for ICMP 0 and the message's type."""
+    protocol: int
+    tcp_flags: int
+    is_reply: bool
+    vni: int
+    ifindex: int
+    """The interface that the packet came in through."""
+    source_line: int
+    """Line of the BPF source that dropped it; 0 when it was forwarded."""
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEvents:
+    """What was reported since the last call."""
+
+    events: tuple[FlowEvent, ...] = ()
+    lost: int = 0
+    """Reports that the kernel could not make: over the rate limit, or no room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedConnection:
+    """One entry of the connection tracking."""
+
+    vni: int
+    protocol: int
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int
+    """Of the direction that opened the connection; for ICMP echo both ports are the id."""
+    source_identity: int
+    destination_identity: int
+    state: str
+    """``new``, ``established``, ``closing`` or ``denied``."""
+    idle_s: float
+    epoch: int
+    """The policy epoch it was judged under."""
+    egress_rule: int
+    ingress_rule: int
