@@ -4,7 +4,8 @@
 
     HawseError
     ├── InvalidInput           a value from a user or from Docker breaks a rule
-    │   └── ProtocolError      a message cannot be read at all
+    │   ├── ProtocolError      a message cannot be read at all
+    │   └── InvalidDocument    a policy document breaks rules; names every fault with its path
     ├── NotFound
     │   ├── NetworkNotFound
     │   ├── EndpointNotFound
@@ -28,6 +29,9 @@ id, and why, in words a user can act on; they may reach logs, so they carry no s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class HawseError(Exception):
     """Base of all errors hawse raises on purpose."""
@@ -39,6 +43,28 @@ class InvalidInput(HawseError):
 
 class ProtocolError(InvalidInput):
     """A message cannot be read: it is empty, not JSON, too large, or a field has the wrong type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a document."""
+
+    path: str
+    """``spec.ingress[1].toPorts[0].ports[0].port``; empty for the document as a whole."""
+    message: str
+    """``70000 is not a port``."""
+
+    def __str__(self) -> str:
+        """Write it as one line."""
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class InvalidDocument(InvalidInput):
+    """A document breaks rules; nothing of it was taken."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = tuple(faults)
 
 
 class NotFound(HawseError):
