@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Final
 
 from cluster.address_index import AddressIndex
-from cluster.first_read import FirstRead
-from cluster.own_writes import wait_visible
 from kvstore import keys
 from kvstore.codec import decode, encode
+from kvstore.first_read import FirstRead
+from kvstore.own_writes import wait_visible
 from kvstore.store import Delete, KeyValue, Put, Store, absent, unchanged
 from kvstore.watcher import View
 from model.addresses import IPAddress, IPNetwork

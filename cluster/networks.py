@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from cluster.first_read import FirstRead
-from cluster.own_writes import wait_visible
 from kvstore import keys
 from kvstore.codec import decode, encode
+from kvstore.first_read import FirstRead
+from kvstore.own_writes import wait_visible
 from kvstore.store import Delete, KeyValue, Op, Put, Store, absent, unchanged
 from kvstore.watcher import View
 from model.addresses import SWARM_HOLDER, IPAddress, IPNetwork
