@@ -70,6 +70,8 @@ class View(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._undecodable: dict[str, int] = {}
         self._revision = 0
+        self._written_revision = 0
+        self._on_write: list[Callable[[], None]] = []
         self._generation = 0
         self._synced = False
         self._resyncs = 0
@@ -112,6 +114,12 @@ class View(Generic[T]):
             return self._revision
 
     @property
+    def written_revision(self) -> int:
+        """Store revision of the newest write below the prefix, except deletions that were before the first snapshot."""
+        with self._changed:
+            return self._written_revision
+
+    @property
     def synced(self) -> bool:
         """Whether a snapshot was taken and the watch runs."""
         with self._changed:
@@ -130,6 +138,15 @@ class View(Generic[T]):
         view's own, after the view shows the change; when one raises, its changes come again (:mod:`kvstore.delivery`).
         """
         self._delivery.subscribe(on_change)
+
+    def subscribe_writes(self, on_write: Callable[[], None]) -> None:
+        """Be told that something may have been written, without what; call before :meth:`start`.
+
+        Unlike :meth:`subscribe` this leaves nothing out: also a value written again, a key made and deleted in between,
+        one that cannot be read, and every new snapshot. Called in the view's own thread after the view shows the write
+        and its :attr:`revision`; has to return at once and not to raise.
+        """
+        self._on_write.append(on_write)
 
     def wait_synced(self, timeout_s: float) -> bool:
         """Wait until :attr:`synced`."""
@@ -219,7 +236,11 @@ class View(Generic[T]):
             changes = [self._place(key, None) for key in gone]
             changes += [self._place(item.key, item) for item in snapshot.items]
             self._undecodable = {key: rev for key, rev in self._undecodable.items() if key in found}
+            # A store whose revision went back is another one.
+            known = self._written_revision if self._written_revision <= snapshot.revision else 0
+            self._written_revision = max(known, *(item.mod_revision for item in snapshot.items), 0)
             self._publish(changes, snapshot.revision)
+        self._tell_of_writes()
 
     def _apply(self, batch: WatchBatch) -> None:
         with self._changed:
@@ -228,7 +249,16 @@ class View(Generic[T]):
                 for event in batch.events
                 if event.item.mod_revision > self._revision
             ]
+            self._written_revision = max(
+                self._written_revision, *(event.item.mod_revision for event in batch.events), 0
+            )
             self._publish(changes, max(self._revision, batch.revision))
+        if batch.events:
+            self._tell_of_writes()
+
+    def _tell_of_writes(self) -> None:
+        for on_write in self._on_write:
+            on_write()
 
     def _place(self, key: str, item: KeyValue | None) -> Change[T]:
         old = self._entries.get(key)

@@ -18,6 +18,7 @@ from kvstore.store import Delete, KeyValue, Op, Put, Store
 from kvstore.watcher import Change, View
 from model.errors import InvalidInput, StoreUnavailable
 from tests.support.etcd import EtcdServer
+from tests.support.wait import until
 
 QUICK = Backoff(first_s=0.01, limit_s=0.1)
 WAIT_S = 20.0
@@ -357,6 +358,25 @@ def test_a_value_written_again_unchanged_is_not_told(world: World, view: View[st
     entry = view.get("/v/a")
     assert entry is not None
     assert revision == entry.item.mod_revision
+
+
+def test_every_write_is_told_of_also_one_that_came_to_nothing(world: World, view: View[str]) -> None:
+    first = write(world, Put("/v/a", b"1"))
+    seen: list[tuple[int, int]] = []
+    view.subscribe_writes(lambda: seen.append((view.revision, view.written_revision)))
+    view.start()
+    assert view.wait_synced(WAIT_S)
+    assert [first] == [written for _, written in seen]
+
+    for op in (Put("/v/a", b"1"), Put("/v/a", b"!"), Put("/v/b", b"1"), Delete("/v/b")):
+        revision = write(world, op)
+        until("the write is told of", lambda at=revision: seen[-1] >= (at, at), timeout_s=WAIT_S)
+        assert revision == view.written_revision
+    told = len(seen)
+    world.break_watches()
+    until("the new snapshot is told of", lambda: len(seen) > told, timeout_s=WAIT_S)
+
+    assert revision == view.written_revision
 
 
 def test_stop_is_prompt_and_what_was_known_stays(world: World, view: View[str]) -> None:
