@@ -8,10 +8,10 @@ from cluster.endpoints import EndpointRegistry
 from cluster.holds import Holds
 from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
-from cluster.overdue import Overdue
 from model.addresses import SWARM_HOLDER
 from model.clock import Clock
 from model.ids import NodeName
+from model.overdue import Overdue
 
 log = logging.getLogger(__name__)
 

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from cluster.endpoints import EndpointRegistry
 from cluster.holds import Holds
 from cluster.networks import NetworkRegistry
-from cluster.overdue import Overdue
 from datapath.api import Datapath
 from model.addresses import IPAddress, IPNetwork
 from model.clock import Clock, age_s
 from model.endpoints import Endpoint
 from model.errors import EndpointNotFound, HawseError
 from model.ids import DockerNetworkId, EndpointId, NodeName
+from model.overdue import Overdue
 
 log = logging.getLogger(__name__)
 
