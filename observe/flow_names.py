@@ -1,0 +1,142 @@
+"""Names for what the kernel reports as numbers: endpoints by address, labels, rules and policies by number."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from datapath.api import Direction
+from kvstore.watcher import Change, View
+from model.addresses import IPAddress
+from model.clock import Clock
+from model.endpoints import Endpoint
+from model.identities import CIDR_IDENTITY_BASE, reserved_labels
+from model.ids import IDENTITY_INIT, IDENTITY_WORLD, IdentityId
+from model.labels import Labels
+from model.policy_answers import RuleReference
+from observe.flow import KnownEndpoint
+
+REMEMBER_S: Final = 600.0
+"""How long an endpoint that is gone still gives packets its name."""
+REMEMBER_MAX: Final = 4096
+"""How many of them at most."""
+
+
+class FlowNames(Protocol):
+    """Who has an address."""
+
+    def endpoint_at(self, vni: int, address: IPAddress, identity: int) -> KnownEndpoint | None:
+        """Find the endpoint that a packet of this network, address and identity is of; for a while also one that is gone.
+
+        Asked for both ends of every reported packet, so it has to be cheap.
+        """
+        ...
+
+
+class RuleNames(Protocol):
+    """What the policy's numbers stand for. All methods may be called from any thread and answer from memory."""
+
+    def rule(self, number: int) -> RuleReference | None:
+        """Find a rule; None when it is not known."""
+        ...
+
+    def selecting(self, identity: int, direction: Direction) -> tuple[str, ...]:
+        """Name the policies that select an identity and close this direction for it."""
+        ...
+
+    def labels_of(self, identity: int) -> Labels:
+        """Find the labels of an identity, reserved ones too; empty when they are not known."""
+        ...
+
+
+def identity_labels(rules: RuleNames, identity: int) -> Labels:
+    """Find the labels of an identity; those of an address prefix that have no name are the world's."""
+    labels = rules.labels_of(identity)
+    if labels:
+        return labels
+    return reserved_labels(IDENTITY_WORLD if identity >= CIDR_IDENTITY_BASE else IdentityId(identity))
+
+
+class EndpointNames:
+    """The endpoints of the cluster by address, those that are gone included for :data:`REMEMBER_S`.
+
+    A container's last packets are reported after its endpoint has been removed, and its address may already be
+    another's: of two, the one with the packet's identity is meant.
+
+    Args:
+        view: of the endpoints' keys; not started yet.
+        clock: says when something is forgotten.
+    """
+
+    def __init__(self, view: View[Endpoint], clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._by_key: dict[str, KnownEndpoint] = {}
+        self._present: dict[tuple[int, IPAddress], KnownEndpoint] = {}
+        self._gone: dict[tuple[int, IPAddress], tuple[KnownEndpoint, float]] = {}
+        view.subscribe(self.on_endpoints)
+
+    def endpoint_at(self, vni: int, address: IPAddress, identity: int) -> KnownEndpoint | None:
+        """See :meth:`FlowNames.endpoint_at`."""
+        position = (vni, address)
+        # No lock: the interpreter reads and writes one entry of a dict at once, and one entry is all that is asked.
+        present = self._present.get(position)
+        if present is not None and present.endpoint.identity == identity:
+            return present
+        found = self._gone.get(position)
+        if found is None or self._clock.monotonic_s() - found[1] > REMEMBER_S:
+            return present
+        gone, _ = found
+        # A new endpoint is `init` at first; that an old one was it too says nothing.
+        if present is None or (identity != IDENTITY_INIT and gone.endpoint.identity == identity):
+            return gone
+        return present
+
+    def on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
+        """Take changes of the endpoint records."""
+        with self._lock:
+            for change in changes:
+                if change.new is None:
+                    self._remove(change.key)
+                else:
+                    self._put(change.key, change.new)
+            self._forget()
+
+    def _put(self, key: str, endpoint: Endpoint) -> None:
+        known = self._by_key.get(key)
+        if known is None:
+            known = self._by_key[key] = KnownEndpoint(endpoint)
+        elif _positions(known.endpoint) != _positions(endpoint):
+            self._vacate(known)
+        known.endpoint = endpoint
+        for position in _positions(endpoint):
+            self._present[position] = known
+
+    def _remove(self, key: str) -> None:
+        known = self._by_key.pop(key, None)
+        if known is None:
+            return
+        now_s = self._clock.monotonic_s()
+        self._vacate(known)
+        for position in _positions(known.endpoint):
+            # Again at the end: the order is that of leaving.
+            self._gone.pop(position, None)
+            self._gone[position] = (known, now_s)
+
+    def _vacate(self, known: KnownEndpoint) -> None:
+        for position in _positions(known.endpoint):
+            if self._present.get(position) is known:
+                del self._present[position]
+
+    def _forget(self) -> None:
+        oldest_s = self._clock.monotonic_s() - REMEMBER_S
+        while self._gone:
+            position, (_, left_s) = next(iter(self._gone.items()))
+            if left_s >= oldest_s and len(self._gone) <= REMEMBER_MAX:
+                return
+            del self._gone[position]
+
+
+def _positions(endpoint: Endpoint) -> tuple[tuple[int, IPAddress], ...]:
+    return tuple((endpoint.vni, address) for address in endpoint.addresses)
