@@ -66,7 +66,7 @@ openapi: venv ## docs/openapi.json from the agent's API
 
 .PHONY: settings
 settings: venv ## docs/settings.md from the table of settings
-	$(VENV)/python -m plugin.settings --markdown >docs/settings.md
+	$(VENV)/python -m plugin.settings_document >docs/settings.md
 
 .PHONY: clean
 clean: ## remove build/ and the caches of the tools; .venv and the cached root file systems stay

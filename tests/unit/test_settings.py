@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from model.errors import InvalidInput
-from plugin.settings import PLUGIN_SOCKET, TABLE, LogLevel, Scope, Settings, markdown
+from model.policies import PolicyMode
+from plugin.settings import PLUGIN_SOCKET, TABLE, LogLevel, Scope, Settings
+from plugin.settings_document import markdown
+from policy.label_filter import LabelFilter
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,17 +54,10 @@ def test_document_is_up_to_date() -> None:
 
 
 def test_module_prints_the_document() -> None:
-    command = [sys.executable, "-m", "plugin.settings", "--markdown"]
+    command = [sys.executable, "-m", "plugin.settings_document"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert markdown() == printed.stdout
-
-
-def test_module_says_how_it_is_used() -> None:
-    command = [sys.executable, "-m", "plugin.settings"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert (2, "usage: python3 -m plugin.settings --markdown\n") == (printed.returncode, printed.stderr)
 
 
 def test_nothing_set_means_the_defaults() -> None:
@@ -69,6 +65,8 @@ def test_nothing_set_means_the_defaults() -> None:
 
     assert settings.etcd_endpoints == ()
     assert settings.scope is Scope.AUTO
+    assert settings.identity_labels == LabelFilter.parse()
+    assert (settings.policy_enforcement, settings.policy_audit) == (PolicyMode.DEFAULT, False)
     assert settings.default_pools == (ipaddress.IPv4Network("10.210.0.0/16"),)
     assert (settings.node_name, settings.node_ip, settings.underlay_if, settings.mtu) == (None, None, None, None)
 
@@ -92,6 +90,9 @@ def test_empty_and_blank_values_mean_the_defaults() -> None:
         ("DEFAULT_POOL_PREFIX", "30", 30),
         ("ADDRESS_QUARANTINE_S", "0", 0),
         ("NODE_GC_AFTER_H", "0", 0),
+        ("IDENTITY_LABELS", "app, !team.*", LabelFilter.parse("app,!team.*")),
+        ("POLICY_ENFORCEMENT", "always", PolicyMode.ALWAYS),
+        ("POLICY_AUDIT", "true", True),
         ("CGROUP_ROOT", "/host/sys/fs/cgroup/unified", Path("/host/sys/fs/cgroup/unified")),
         ("LOG_LEVEL", "debug", LogLevel.DEBUG),
     ],
@@ -133,6 +134,11 @@ def test_value_is_read(name: str, text: str, value: object) -> None:
         ("DEFAULT_POOL_PREFIX", "31"),
         ("ADDRESS_QUARANTINE_S", "1.5"),
         ("NODE_GC_AFTER_H", "9000"),
+        ("IDENTITY_LABELS", "a*b"),
+        ("IDENTITY_LABELS", "!"),
+        ("IDENTITY_LABELS", ","),
+        ("POLICY_ENFORCEMENT", "on"),
+        ("POLICY_AUDIT", "1"),
         ("LOG_LEVEL", "verbose"),
         ("STATE_DIR", "data"),
     ],
