@@ -1,9 +1,9 @@
 """Which labels of a container make its identity.
 
 Every set of labels that differs is an identity of its own, so a label that differs from container to container (a
-task's id, a container's number) would make as many identities as containers. The setting ``IDENTITY_LABELS`` says which count: key
-patterns in order, of which the last that matches decides; one with ``!`` in front leaves the label out, and so does
-matching none. ``*`` at the beginning or at the end of a pattern stands for any text.
+task's id, a container's number) would make as many identities as containers. The setting ``IDENTITY_LABELS`` says which
+count: key patterns in order, of which the last that matches decides; one with ``!`` in front leaves the label out, and
+so does matching none. ``*`` at the beginning or at the end of a pattern stands for any text.
 
 Three things are not for the setting to decide: ``hawse.*`` always counts, because policies are made of it,
 ``reserved:*`` never does, because it would make a container pass for the host or the world, and what makes the
