@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +19,8 @@ from kvstore.watcher import View
 from model.addresses import IPAddress, IPNetwork
 from model.endpoints import Endpoint
 from model.errors import CasFailed, Conflict, EndpointNotFound
-from model.ids import EndpointId, NodeName
+from model.ids import EndpointId, IdentityId, NodeName
+from model.labels import Labels
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class EndpointRegistry:
         view.subscribe(self._index.on_endpoints)
 
     def put(self, endpoint: Endpoint) -> None:
-        """Record an endpoint of this node. The same content again is no change and keeps sandbox and time.
+        """Record an endpoint of this node. The same content again is no change and keeps what was learned since.
 
         Raises:
             Conflict: another content is recorded under its id, or another endpoint has one of its addresses; nothing
@@ -72,20 +73,28 @@ class EndpointRegistry:
         Raises:
             EndpointNotFound: it is not recorded.
         """
-        key = keys.endpoint(self._node, endpoint_id)
-        item = self._item(key)
-        for _ in range(_ATTEMPTS):
-            if item is None:
-                raise _not_found(endpoint_id, self._node)
-            known = decode(Endpoint, item.value, key=key)
-            if known.sandbox_key == sandbox_key:
-                return
-            result = self._store.txn([unchanged(item)], [Put(key, encode(replace(known, sandbox_key=sandbox_key)))])
-            if result.succeeded:
-                wait_visible(self._view, result.revision)
-                return
-            (item,) = result.current
-        raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during the update; try again")
+        self._update(endpoint_id, lambda known: replace(known, sandbox_key=sandbox_key))
+
+    def set_identity(
+        self, endpoint_id: EndpointId, *, identity: IdentityId, labels: Labels | None, container: str
+    ) -> Endpoint:
+        """Record what was learned of an endpoint of this node after it was made; the same again is no change.
+
+        Args:
+            endpoint_id: which endpoint.
+            identity: the identity of ``labels``.
+            labels: the labels that make the identity; None: they are not known.
+            container: name of the container; empty: not known.
+
+        Returns:
+            The record as it is now.
+
+        Raises:
+            EndpointNotFound: it is not recorded.
+        """
+        return self._update(
+            endpoint_id, lambda known: replace(known, identity=identity, labels=labels, container=container)
+        )
 
     def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
         """Remove an endpoint of this node; None when it was not recorded."""
@@ -144,6 +153,10 @@ class EndpointRegistry:
         """All endpoints of the cluster, sorted by node and id."""
         return [entry.value for _, entry in sorted(self._view.items().items())]
 
+    def identities(self) -> frozenset[IdentityId]:
+        """Identities that endpoints of the cluster have."""
+        return frozenset(entry.value.identity for entry in self._view.items().values())
+
     def endpoint_at(self, pool: IPNetwork, address: IPAddress) -> Endpoint | None:
         """The endpoint, on any node, that has this address.
 
@@ -156,6 +169,23 @@ class EndpointRegistry:
             if entry is not None and entry.value.network == pool and address in entry.value.addresses:
                 return entry.value
         return None
+
+    def _update(self, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
+        key = keys.endpoint(self._node, endpoint_id)
+        item = self._item(key)
+        for _ in range(_ATTEMPTS):
+            if item is None:
+                raise _not_found(endpoint_id, self._node)
+            known = decode(Endpoint, item.value, key=key)
+            wanted = change(known)
+            if wanted == known:
+                return known
+            result = self._store.txn([unchanged(item)], [Put(key, encode(wanted))])
+            if result.succeeded:
+                wait_visible(self._view, result.revision)
+                return wanted
+            (item,) = result.current
+        raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during the update; try again")
 
     @contextlib.contextmanager
     def _being_put(self, endpoint: Endpoint) -> Iterator[None]:
@@ -184,7 +214,14 @@ class EndpointRegistry:
 
 def _differs(known: Endpoint, wanted: Endpoint) -> bool:
     """Whether a repeated call says something else; what is learned later or at another moment does not count."""
-    same = replace(wanted, sandbox_key=known.sandbox_key, created_at=known.created_at, identity=known.identity)
+    same = replace(
+        wanted,
+        identity=known.identity,
+        labels=known.labels,
+        container=known.container,
+        sandbox_key=known.sandbox_key,
+        created_at=known.created_at,
+    )
     return same != known
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cluster.departed import DepartedNodes
@@ -21,7 +21,19 @@ _STOP_S: Final = 2.0
 
 
 class GarbageCollector:
-    """Looks every ``interval_s`` seconds. Nothing is collected while a view may be out of date."""
+    """Looks every ``interval_s`` seconds. Nothing is collected while a view may be out of date.
+
+    Args:
+        views: what is known of the cluster.
+        holds: addresses and pools.
+        nodes: nodes, whose own is registered again if it was lost.
+        local: the collector of this node.
+        departed: the collector of nodes that are gone.
+        election: says whether this node leads.
+        node_steps: what else every node does at each look; their names are in the log when they fail.
+        leader_steps: what else the leader does.
+        interval_s: seconds between looks.
+    """
 
     def __init__(
         self,
@@ -32,14 +44,17 @@ class GarbageCollector:
         local: LocalGarbage,
         departed: DepartedNodes,
         election: Election,
+        node_steps: Sequence[Callable[[], None]] = (),
+        leader_steps: Sequence[Callable[[], None]] = (),
         interval_s: float = 10.0,
     ) -> None:
         self._views = views
         self._holds = holds
         self._nodes = nodes
         self._local = local
-        self._departed = departed
         self._election = election
+        self._node_steps = tuple(node_steps)
+        self._leader_steps = (departed.collect, *leader_steps)
         self._interval_s = interval_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="garbage", daemon=True)
@@ -60,18 +75,21 @@ class GarbageCollector:
             return False
         self._attempt(self._nodes.refresh)
         self._local.collect()
+        for step in self._node_steps:
+            self._attempt(step)
         self._attempt(self._lead)
         return True
 
     def _lead(self) -> None:
         if self._election.try_to_lead():
-            self._departed.collect()
+            for step in self._leader_steps:
+                self._attempt(step)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:
             step()
         except HawseError as err:
-            log.warning("collection failed, it is tried again", extra={"step": step.__name__, "error": str(err)})
+            log.warning("collection failed, it is tried again", extra={"step": step.__qualname__, "error": str(err)})
 
     def _run(self) -> None:
         # The first look comes as soon as the cluster is known: endpoints of before a reboot go at once.
