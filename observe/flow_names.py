@@ -27,9 +27,9 @@ class FlowNames(Protocol):
     """Who has an address."""
 
     def endpoint_at(self, vni: int, address: IPAddress, identity: int) -> KnownEndpoint | None:
-        """Find the endpoint that a packet of this network, address and identity is of; for a while also one that is gone.
+        """Find the endpoint that a packet of this network, address and identity is of.
 
-        Asked for both ends of every reported packet, so it has to be cheap.
+        For a while one that is gone is found too. Asked for both ends of every reported packet, so it has to be cheap.
         """
         ...
 
