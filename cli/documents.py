@@ -248,9 +248,10 @@ def _conform_fields(value: object, kind: Any, where: str) -> None:
     if not isinstance(value, dict):
         raise Mismatch(f"{where} is not an object")
     for name, field_kind in _fields(kind).items():
-        if name not in value:
+        if name in value:
+            _conform(value[name], field_kind, f"{where}.{name}")
+        elif name in kind.__required_keys__:
             raise Mismatch(f"{where} has no {name!r}")
-        _conform(value[name], field_kind, f"{where}.{name}")
 
 
 @functools.cache
