@@ -1,0 +1,364 @@
+"""Keeps what the kernel enforces equal to what the cluster's policies say.
+
+1. The views of policies, identities and endpoints say that something changed; a thread of its own gathers everything
+   (:mod:`policy.inputs`), compiles it and hands the datapath one table. Changes that come meanwhile are taken together
+   the next time; nothing waits for more to come.
+2. Nothing is done before all three views have been read once: an agent that starts without etcd leaves the kernel as it
+   was, and so does one that stops.
+3. An error (also a map that is full) leaves the kernel as it was. It is tried again after a backoff, and at once when
+   something changes.
+4. What is enforced is said in the store by revision (:mod:`policy.enforcement`), when a policy was written and when it
+   begins or ceases to work; not for a change of endpoints or identities.
+
+An endpoint is closed until the rules of its identity are in the kernel: whoever connects one calls :meth:`ensure_ready`
+with its identity first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from datapath.api import Datapath
+from datapath.policy_table import IdentityFlags
+from kvstore import keys
+from kvstore.backoff import Backoff
+from kvstore.watcher import Change, View
+from model.clock import Clock, SystemClock
+from model.endpoints import Endpoint
+from model.errors import DatapathError, Exhausted
+from model.identities import IdentityRecord
+from model.ids import IdentityId, NodeName
+from model.policies import PolicyMode
+from model.policy_answers import Enforcement, RuleReference
+from policy.compilation import Compilation
+from policy.compiler import PolicyCompiler
+from policy.enforcement import EnforcementPublisher
+from policy.inputs import Gathered, InputGatherer
+from policy.views import PolicyViews
+
+log = logging.getLogger(__name__)
+
+_STOP_S: Final = 2.0
+_FORMER_RULES: Final = 10_000
+_PROBLEM_LENGTH: Final = 1_000
+"""A node's word in the store is read by all nodes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyHealth:
+    """How the kernel follows the policies."""
+
+    applied_revision: int = 0
+    """Every policy write up to this store revision is in the kernel; 0 before the first time."""
+    epoch: int = 0
+    """The datapath's policy epoch."""
+    failures: int = 0
+    """Errors in a row; 0 when all is well."""
+    error: str = ""
+    """The last error while there are failures, otherwise empty."""
+    exhausted: int = 0
+    """How often a table did not fit into the kernel since the agent started."""
+    compilations: int = 0
+    """How often a table was compiled."""
+    entries: int = 0
+    """Entries of the table in the kernel."""
+    last_apply_s: float = 0.0
+    """Seconds from the last change (the first of those taken together) until it was in the kernel."""
+
+
+class PolicyController:
+    """Compiles policies and writes them to the datapath.
+
+    Args:
+        datapath: the kernel of this node.
+        views: policies, identities and enforcement; not started yet.
+        endpoints: view of all endpoints; not started yet.
+        node: this node.
+        publisher: says what is enforced.
+        mode: who is closed by default.
+        audit: only report what would be denied.
+        resync_s: at least this often everything is looked at.
+        backoff: waits after an error.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        datapath: Datapath,
+        views: PolicyViews,
+        endpoints: View[Endpoint],
+        node: NodeName,
+        publisher: EnforcementPublisher,
+        *,
+        mode: PolicyMode = PolicyMode.DEFAULT,
+        audit: bool = False,
+        resync_s: float = 60.0,
+        backoff: Backoff = Backoff(),  # noqa: B008  # frozen
+        clock: Clock | None = None,
+    ) -> None:
+        self._datapath = datapath
+        self._views = views
+        self._endpoints = endpoints
+        self._own_prefix = keys.endpoints_of(node)
+        self._publisher = publisher
+        self._mode = mode
+        self._audit = audit
+        self._resync_s = resync_s
+        self._backoff = backoff
+        self._clock = clock or SystemClock()
+        self._gatherer = InputGatherer(datapath, views, endpoints, node, mode=mode, audit=audit, clock=self._clock)
+        self._compiler = PolicyCompiler()
+        self._changed = threading.Condition()
+        self._dirty = True
+        self._dirty_since_s: float | None = None
+        self._policies_written = True
+        self._endpoints_changed = True
+        self._stopping = False
+        self._looked_at_s = 0.0
+        self._pending_since_s: float | None = None
+        self._target_revision = 0
+        self._latest: Compilation | None = None
+        self._applied: Compilation | None = None
+        self._rules: dict[int, RuleReference] = {}
+        self._health = PolicyHealth()
+        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+        views.policies.subscribe_writes(self._on_policies)
+        views.identities.subscribe(self._on_identities)
+        endpoints.subscribe(self._on_endpoints)
+
+    def start(self) -> None:
+        """Begin to write; the datapath has to be started."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write no more; the kernel goes on judging as it does."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S)
+
+    @property
+    def health(self) -> PolicyHealth:
+        """How it goes."""
+        with self._changed:
+            return self._health
+
+    @property
+    def latest(self) -> Compilation | None:
+        """What was compiled last, also when the kernel could not take it; None before the first time."""
+        with self._changed:
+            return self._latest
+
+    @property
+    def applied(self) -> Compilation | None:
+        """What the kernel judges by; None while this agent has not written anything."""
+        with self._changed:
+            return self._applied
+
+    def problems(self) -> Sequence[str]:
+        """What does not work, a sentence each."""
+        with self._changed:
+            health, latest = self._health, self._latest
+        found = list(latest.gathered.problems) if latest else []
+        if health.failures:
+            found.append(_not_enforced(health.error))
+        return found
+
+    def flags(self, identity: int) -> IdentityFlags:
+        """What the kernel was told of an identity."""
+        applied = self.applied
+        return applied.compiled.table.identities.get(identity, IdentityFlags(0)) if applied else IdentityFlags(0)
+
+    def rule(self, number: int) -> RuleReference | None:
+        """Where a rule stands; of rules that are gone too, for a while, because reports arrive late."""
+        with self._changed:
+            return self._rules.get(number)
+
+    def ensure_ready(self, identity: IdentityId, timeout_s: float) -> bool:
+        """Have the rules of an identity in the kernel before an endpoint of this node gets it.
+
+        Call it before the interface is connected or its identity changed: it is closed while this has not worked. When
+        the time is over that is logged, and the work goes on.
+        """
+        self._gatherer.expect(identity)
+        with self._changed:
+            if not self._is_ready(identity):
+                self._mark()
+                self._changed.wait_for(lambda: self._stopping or self._is_ready(identity), timeout_s)
+            ready, error = self._is_ready(identity), self._health.error
+        if not ready:
+            log.warning(
+                "policy of an identity is not in the kernel yet, its endpoints are closed until it is",
+                extra={"identity": identity, "waited_s": timeout_s, "error": error},
+            )
+        return ready
+
+    def wait_applied(self, revision: int, timeout_s: float) -> bool:
+        """Wait until every policy write up to a store revision is in the kernel."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._health.applied_revision >= revision, timeout_s)
+
+    def wait_compiled(self, revision: int, timeout_s: float) -> bool:
+        """Wait until every policy write up to a store revision is in :attr:`latest`."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._latest is not None and self._latest.revision >= revision, timeout_s
+            )
+
+    def resync(self) -> None:
+        """Look at everything as soon as possible."""
+        with self._changed:
+            self._endpoints_changed = True
+            self._mark()
+
+    def _is_ready(self, identity: IdentityId) -> bool:
+        table = self._applied.compiled.table.identities if self._applied else {}
+        return bool(table.get(identity, IdentityFlags(0)) & IdentityFlags.READY)
+
+    def _mark(self) -> None:
+        self._dirty = True
+        if self._dirty_since_s is None:
+            self._dirty_since_s = self._clock.monotonic_s()
+        self._changed.notify_all()
+
+    def _on_policies(self) -> None:
+        with self._changed:
+            self._policies_written = True
+            self._mark()
+
+    def _on_identities(self, changes: Sequence[Change[IdentityRecord]]) -> None:
+        # The collector's mark is no change of what an identity means.
+        if any(
+            change.old is None or change.new is None or change.old.labels != change.new.labels for change in changes
+        ):
+            with self._changed:
+                self._mark()
+
+    def _on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
+        here = any(change.key.startswith(self._own_prefix) for change in changes)
+        if here or any(self._tells_labels(change.new) for change in changes):
+            with self._changed:
+                self._endpoints_changed = self._endpoints_changed or here
+                self._mark()
+
+    def _tells_labels(self, endpoint: Endpoint | None) -> bool:
+        """Whether an endpoint's record is the only place that says what its identity is."""
+        if endpoint is None or endpoint.labels is None:
+            return False
+        return self._views.identities.get(keys.identity(endpoint.identity)) is None
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            try:
+                self._apply()
+            except (DatapathError, Exhausted) as err:
+                self._failed(err)
+            except Exception as err:
+                # A mistake of ours must not end the thread: policies would change without effect, unnoticed.
+                log.exception("policy controller broke")
+                self._failed(err)
+            else:
+                self._succeeded()
+
+    def _wait_for_work(self) -> bool:
+        """Wait for a change or the next look; False when it is time to end."""
+        watched = (self._views.policies, self._views.identities, self._endpoints)
+        while not all(view.revision for view in watched):
+            if self._stopping:
+                return False
+            for view in watched:
+                view.wait_synced(0.5)
+        with self._changed:
+            left_s = self._looked_at_s + self._resync_s - self._clock.monotonic_s()
+            self._changed.wait_for(lambda: self._stopping or self._dirty, max(0.0, left_s))
+            if self._clock.monotonic_s() >= self._looked_at_s + self._resync_s:
+                self._endpoints_changed = True
+            return not self._stopping
+
+    def _apply(self) -> None:
+        with self._changed:
+            self._dirty = False
+            self._pending_since_s, self._dirty_since_s = self._dirty_since_s, None
+            policies_written, self._policies_written = self._policies_written, False
+            endpoints_changed, self._endpoints_changed = self._endpoints_changed, False
+        if endpoints_changed:
+            self._looked_at_s = self._clock.monotonic_s()
+            self._gatherer.forget_kernel()
+        if policies_written:
+            # Read before the policies are: whatever was written up to here is in what is compiled.
+            self._target_revision = self._views.policies.revision
+        compilation = self._compile(self._gatherer.gather())
+        epoch = self._datapath.apply_policy(compilation.compiled.table)
+        with self._changed:
+            self._applied = compilation
+            self._health = replace(
+                self._health,
+                applied_revision=compilation.revision,
+                epoch=epoch,
+                entries=len(compilation.compiled.table.entries),
+            )
+
+    def _compile(self, gathered: Gathered) -> Compilation:
+        latest = self._latest
+        known = latest is not None and latest.gathered.inputs == gathered.inputs
+        compiled = latest.compiled if latest and known else self._compiler.compile_table(gathered.inputs)
+        compilation = Compilation(gathered=gathered, compiled=compiled, revision=self._target_revision)
+        with self._changed:
+            self._latest = compilation
+            if not known:
+                self._remember(compiled.rules)
+                self._health = replace(self._health, compilations=self._health.compilations + 1)
+            self._changed.notify_all()
+        return compilation
+
+    def _remember(self, rules: Mapping[int, RuleReference]) -> None:
+        former = {} if len(self._rules) > len(rules) + _FORMER_RULES else self._rules
+        self._rules = {**former, **rules}
+
+    def _succeeded(self) -> None:
+        with self._changed:
+            since_s = self._pending_since_s
+            health = replace(self._health, failures=0, error="")
+            if since_s is not None:
+                health = replace(health, last_apply_s=self._clock.monotonic_s() - since_s)
+            self._health = health
+            problems = self._latest.gathered.problems if self._latest else ()
+            self._changed.notify_all()
+        self._publish("; ".join(problems))
+
+    def _failed(self, err: Exception) -> None:
+        full = isinstance(err, Exhausted)
+        with self._changed:
+            failures = self._health.failures + 1
+            self._health = replace(
+                self._health,
+                failures=failures,
+                error=str(err) or type(err).__name__,
+                exhausted=self._health.exhausted + full,
+            )
+            self._changed.notify_all()
+        self._publish(_not_enforced(str(err)))
+        delay_s = self._backoff.delay_s(failures)
+        log.error(
+            "policies are not in the kernel, it judges as before",
+            extra={"error": str(err), "full": full, "failures": failures, "retry_in_s": round(delay_s, 3)},
+        )
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._dirty, delay_s)
+            self._dirty = self._endpoints_changed = True
+            self._dirty_since_s = self._pending_since_s or self._dirty_since_s
+
+    def _publish(self, problem: str) -> None:
+        revision = self.health.applied_revision
+        self._publisher.publish(
+            Enforcement(revision=revision, mode=self._mode, audit=self._audit, problem=problem[:_PROBLEM_LENGTH])
+        )
+
+
+def _not_enforced(error: str) -> str:
+    return f"policies are not enforced as they stand, the kernel judges by what it had before: {error}"

@@ -1,0 +1,102 @@
+"""Says in the store which policy revision this node enforces, in a thread of its own.
+
+The store may be away for as long as it likes: the newest statement is written when it is back. One that somebody has
+deleted (the collector of nodes that were away too long) is written again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from kvstore import keys
+from kvstore.backoff import Backoff
+from kvstore.codec import encode
+from kvstore.store import Put, Store
+from kvstore.watcher import Change, View
+from model.errors import HawseError
+from model.ids import NodeName
+from model.policy_answers import Enforcement
+
+log = logging.getLogger(__name__)
+
+_STOP_S: Final = 2.0
+
+
+class EnforcementPublisher:
+    """Keeps ``/hawse/v1/enforced/<node>`` as this node says.
+
+    Args:
+        store: the cluster's state.
+        view: of what all nodes say; not started yet.
+        node: this node.
+        backoff: waits after an error.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        view: View[Enforcement],
+        node: NodeName,
+        *,
+        backoff: Backoff = Backoff(),  # noqa: B008  # frozen
+    ) -> None:
+        self._store = store
+        self._key = keys.enforced(node)
+        self._backoff = backoff
+        self._changed = threading.Condition()
+        self._wanted: Enforcement | None = None
+        self._written: Enforcement | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="enforcement", daemon=True)
+        view.subscribe(self._on_change)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write no more; what was written stays, because the kernel goes on enforcing it."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S)
+
+    def publish(self, enforcement: Enforcement) -> None:
+        """Say this from now on; returns at once. The same again is not written again."""
+        with self._changed:
+            self._wanted = enforcement
+            self._changed.notify_all()
+
+    def _on_change(self, changes: Sequence[Change[Enforcement]]) -> None:
+        if any(change.key == self._key and change.new is None for change in changes):
+            with self._changed:
+                self._written = None
+                self._changed.notify_all()
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._wanted != self._written)
+                wanted = self._wanted
+                if self._stopping or wanted is None:
+                    return
+                # Noted before it is written: a deletion that comes right after the write then counts.
+                self._written = wanted
+            try:
+                self._store.txn([], [Put(self._key, encode(wanted))])
+                failures = 0
+            except HawseError as err:
+                failures += 1
+                delay_s = self._backoff.delay_s(failures)
+                log.warning(
+                    "enforced revision could not be written",
+                    extra={"error": str(err), "failures": failures, "retry_in_s": round(delay_s, 3)},
+                )
+                with self._changed:
+                    self._written = None
+                    self._changed.wait_for(lambda: self._stopping, delay_s)
