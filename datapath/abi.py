@@ -8,11 +8,43 @@ from typing import Any, ClassVar, Final
 
 _FieldsType = list[tuple[str, Any]]
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 ROUTER_MAC: Final = 0x026861777365
 """of every host end and of the tunnel device"""
 IDENTITY_HOST: Final = 1
 """never accepted from the wire"""
+IDENTITY_WORLD: Final = 2
+IDENTITY_INIT: Final = 5
+"""labels are not known yet"""
+IDENTITY_REMOTE: Final = 6
+"""the hosts of other nodes"""
+IDENTITY_CLUSTER: Final = 256
+"""the first that was allocated for labels"""
+IDENTITIES_MAX: Final = 65536
+POLICY_MAX: Final = 131072
+PREFIXES_MAX: Final = 16384
+CONNTRACK_MAX: Final = 262144
+FRAGMENTS_MAX: Final = 8192
+EVENTS_BYTES: Final = 4194304
+"""a power of two"""
+EVENTS_PER_S: Final = 10000
+"""of each kind on each CPU, also the largest burst"""
+RULE_NONE: Final = 0
+RULE_UNKNOWN: Final = 1
+"""an identity is not known on this node yet"""
+POLICY_BITS_ALL: Final = 56
+"""of a policy key: up to the direction"""
+POLICY_BITS_PROTO: Final = 64
+"""up to the protocol"""
+POLICY_BITS_PORT: Final = 80
+"""up to the port"""
+TCP_TIMEOUT_S: Final = 8000
+SYN_TIMEOUT_S: Final = 60
+CLOSE_TIMEOUT_S: Final = 10
+OTHER_TIMEOUT_S: Final = 60
+"""until an answer came"""
+STREAM_TIMEOUT_S: Final = 180
+"""after it"""
 ENDPOINT_ID_LENGTH: Final = 64
 """longest endpoint id that Docker gives"""
 ENDPOINTS_MAX: Final = 16384
@@ -51,14 +83,19 @@ class DropReason(enum.IntEnum):
     FORWARDED = 0, "Forwarded"
     INVALID_SOURCE_MAC = 130, "Invalid source mac"
     INVALID_SOURCE_IP = 132, "Invalid source ip"
+    POLICY_DENIED = 133, "Policy denied"
     INVALID_PACKET = 134, "Invalid packet"
+    CT_INVALID_HEADER = 135, "CT: Truncated or invalid header"
     UNSUPPORTED_L3 = 139, "Unsupported L3 protocol"
     NO_TUNNEL_KEY = 147, "Error retrieving tunnel key"
     UNKNOWN_L3_TARGET = 150, "Unknown L3 target address"
+    CT_CREATE_FAILED = 155, "CT: Map insertion failed"
     NO_TUNNEL_ENDPOINT = 160, "No tunnel/encapsulation endpoint"
     NO_CONFIGURATION = 165, "No configuration"
     UNSUPPORTED_L2 = 166, "Unsupported L2 protocol"
     INVALID_IDENTITY = 171, "Invalid identity"
+    FRAGMENT_NOT_FOUND = 175, "First logical datagram fragment not found"
+    POLICY_DENY = 181, "Policy denied by denylist"
     VLAN_FILTERED = 182, "VLAN filtered"
     UNKNOWN_ENDPOINT = 224, "Interface without endpoint entry"
     INVALID_TARGET_MAC = 225, "Target mac is not the router's"
@@ -174,12 +211,14 @@ class ArrayKey(ctypes.Structure):
 
 
 class ConfigValue(ctypes.Structure):
-    """``struct config_value``, 24 bytes."""
+    """``struct config_value``, 32 bytes."""
 
     _fields_: ClassVar[_FieldsType] = [
         ("node_address", ctypes.c_uint32.__ctype_be__ * 4),
         ("tunnel_ifindex", ctypes.c_uint32),
         ("abi_version", ctypes.c_uint32),
+        ("policy_epoch", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
     ]
     node_address: ctypes.Array[Any]
     """source of tunnel packets; all zero = not configured"""
@@ -187,6 +226,348 @@ class ConfigValue(ctypes.Structure):
     """the VXLAN device"""
     abi_version: int
     """HAWSE_ABI_VERSION"""
+    policy_epoch: int
+    """raised by every change of the policy maps"""
+    flags: int
+    """enum config_flags"""
+
+
+class ConfigFlags(enum.IntEnum):
+    """``enum config_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> ConfigFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    AUDIT = 1, "what policy denies is reported and passes"
+
+
+class IdentityFlags(enum.IntEnum):
+    """``enum identity_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> IdentityFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    KNOWN = 1, "rules that name it as a peer are written"
+    READY = 2, "rules of endpoints of this host that have it are written"
+    INGRESS = 4, "closed by default for what comes in"
+    EGRESS = 8, "closed by default for what goes out"
+
+
+class IdentityValue(ctypes.Structure):
+    """``struct identity_value``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("flags", ctypes.c_uint32),
+    ]
+    flags: int
+    """enum identity_flags"""
+
+
+class PolicyKey(ctypes.Structure):
+    """``struct policy_key``, 16 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("prefix_bits", ctypes.c_uint32),
+        ("remote", ctypes.c_uint32),
+        ("local", ctypes.c_uint16),
+        ("direction", ctypes.c_uint8),
+        ("protocol", ctypes.c_uint8),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("unused", ctypes.c_uint16),
+    ]
+    prefix_bits: int
+    """HAWSE_POLICY_BITS_ALL, _PROTO, or up to the last bit of the port"""
+    remote: int
+    """identity of the peer; 0 = anyone"""
+    local: int
+    """identity of the endpoint that is judged"""
+    direction: int
+    """enum direction"""
+    protocol: int
+    """of IP"""
+    port: int
+    """destination port; of ICMP the message type"""
+    unused: int
+    """0"""
+
+
+class PolicyValue(ctypes.Structure):
+    """``struct policy_value``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("rule", ctypes.c_uint32),
+        ("deny", ctypes.c_uint32),
+    ]
+    rule: int
+    """where it comes from; see datapath/policy_table.py"""
+    deny: int
+    """0 = allow, 1 = deny"""
+
+
+class PrefixKey(ctypes.Structure):
+    """``struct prefix_key``, 20 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("prefix_bits", ctypes.c_uint32),
+        ("address", ctypes.c_uint32.__ctype_be__ * 4),
+    ]
+    prefix_bits: int
+    """leading bits of the address that count; of IPv4 96 more"""
+    address: ctypes.Array[Any]
+    """IPv4-mapped or IPv6"""
+
+
+class PrefixValue(ctypes.Structure):
+    """``struct prefix_value``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("identity", ctypes.c_uint32),
+    ]
+    identity: int
+    """local to this node"""
+
+
+class ConntrackKey(ctypes.Structure):
+    """``struct conntrack_key``, 16 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("low", ctypes.c_uint32.__ctype_be__),
+        ("high", ctypes.c_uint32.__ctype_be__),
+        ("low_port", ctypes.c_uint16.__ctype_be__),
+        ("high_port", ctypes.c_uint16.__ctype_be__),
+        ("vni_and_protocol", ctypes.c_uint32),
+    ]
+    low: int
+    """one address"""
+    high: int
+    """the other"""
+    low_port: int
+    """port of low; of ICMP echo the id"""
+    high_port: int
+    """port of high; of ICMP echo the id"""
+    vni_and_protocol: int
+    """VNI << 8 | protocol of IP"""
+
+
+class ConntrackFlags(enum.IntEnum):
+    """``enum conntrack_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> ConntrackFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    OPENED_BY_HIGH = 1, "the connection was opened by high"
+    REPLIED = 2, "the other end has answered"
+    DENIED = 4, "a policy cut it off"
+    CLOSED_SOURCE = 8, "FIN from the end that opened it"
+    CLOSED_TARGET = 16, "FIN from the other end"
+    RESET = 32, "RST from either"
+
+
+class ConntrackValue(ctypes.Structure):
+    """``struct conntrack_value``, 28 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("seen_s", ctypes.c_uint32),
+        ("epoch", ctypes.c_uint32),
+        ("source_identity", ctypes.c_uint32),
+        ("destination_identity", ctypes.c_uint32),
+        ("egress_rule", ctypes.c_uint32),
+        ("ingress_rule", ctypes.c_uint32),
+        ("flags", ctypes.c_uint8),
+        ("reason", ctypes.c_uint8),
+        ("direction", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8),
+    ]
+    seen_s: int
+    """last packet, CLOCK_MONOTONIC"""
+    epoch: int
+    """policy epoch that the verdict was made under"""
+    source_identity: int
+    """of the end that opened it"""
+    destination_identity: int
+    """of the other"""
+    egress_rule: int
+    """rule of the source's policy; 0 = none was needed"""
+    ingress_rule: int
+    """rule of the destination's policy; 0 = none was needed"""
+    flags: int
+    """enum conntrack_flags"""
+    reason: int
+    """enum drop_reason of a denied one"""
+    direction: int
+    """enum direction of the policy that denied it"""
+    unused: int
+    """0"""
+
+
+class FragmentKey(ctypes.Structure):
+    """``struct fragment_key``, 16 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("source", ctypes.c_uint32.__ctype_be__),
+        ("destination", ctypes.c_uint32.__ctype_be__),
+        ("vni", ctypes.c_uint32),
+        ("datagram", ctypes.c_uint16.__ctype_be__),
+        ("protocol", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8),
+    ]
+    source: int
+    """address"""
+    destination: int
+    """address"""
+    vni: int
+    """network"""
+    datagram: int
+    """identification field"""
+    protocol: int
+    """of IP"""
+    unused: int
+    """0"""
+
+
+class FragmentValue(ctypes.Structure):
+    """``struct fragment_value``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("source_port", ctypes.c_uint16.__ctype_be__),
+        ("destination_port", ctypes.c_uint16.__ctype_be__),
+    ]
+    source_port: int
+    """of ICMP echo the id"""
+    destination_port: int
+    """of ICMP echo the id"""
+
+
+class EventKind(enum.IntEnum):
+    """``enum event_kind``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> EventKind:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    DROP = 0, "dropped, or let through by the audit mode only"
+    FORWARD = 1, "first packet of a connection that was forwarded"
+
+
+class EventLimitValue(ctypes.Structure):
+    """``struct event_limit_value``, 24 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("refilled_ns", ctypes.c_uint64),
+        ("left", ctypes.c_uint64),
+        ("lost", ctypes.c_uint64),
+    ]
+    refilled_ns: int
+    """CLOCK_MONOTONIC"""
+    left: int
+    """reports that may be made"""
+    lost: int
+    """reports that were not made"""
+
+
+class EventVerdict(enum.IntEnum):
+    """``enum event_verdict``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> EventVerdict:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    FORWARDED = 0, "forwarded"
+    DROPPED = 1, "dropped"
+    AUDIT = 2, "would have been dropped"
+
+
+class FlowEvent(ctypes.Structure):
+    """``struct flow_event``, 88 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("monotonic_ns", ctypes.c_uint64),
+        ("source", ctypes.c_uint32.__ctype_be__ * 4),
+        ("destination", ctypes.c_uint32.__ctype_be__ * 4),
+        ("source_identity", ctypes.c_uint32),
+        ("destination_identity", ctypes.c_uint32),
+        ("rule", ctypes.c_uint32),
+        ("other_rule", ctypes.c_uint32),
+        ("vni", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+        ("source_port", ctypes.c_uint16.__ctype_be__),
+        ("destination_port", ctypes.c_uint16.__ctype_be__),
+        ("line", ctypes.c_uint16),
+        ("file", ctypes.c_uint8),
+        ("reason", ctypes.c_uint8),
+        ("verdict", ctypes.c_uint8),
+        ("direction", ctypes.c_uint8),
+        ("protocol", ctypes.c_uint8),
+        ("tcp_flags", ctypes.c_uint8),
+        ("is_reply", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8 * 7),
+    ]
+    monotonic_ns: int
+    """CLOCK_MONOTONIC"""
+    source: ctypes.Array[Any]
+    """address, all zero = not read"""
+    destination: ctypes.Array[Any]
+    """address, all zero = not read"""
+    source_identity: int
+    """0 = not known"""
+    destination_identity: int
+    """0 = not known"""
+    rule: int
+    """that decided"""
+    other_rule: int
+    """of the other end, when both are on this host"""
+    vni: int
+    """network"""
+    ifindex: int
+    """interface that the packet came in through"""
+    length: int
+    """bytes with link-layer header"""
+    source_port: int
+    """0 = none; of ICMP 0"""
+    destination_port: int
+    """0 = none; of ICMP the message type"""
+    line: int
+    """of the source file that dropped it"""
+    file: int
+    """which file; see datapath/source.py"""
+    reason: int
+    """enum drop_reason"""
+    verdict: int
+    """enum event_verdict"""
+    direction: int
+    """enum direction"""
+    protocol: int
+    """of IP"""
+    tcp_flags: int
+    """as in the header"""
+    is_reply: int
+    """1 = goes against the direction that opened the connection"""
+    unused: ctypes.Array[Any]
+    """0"""
 
 
 class MetricsValue(ctypes.Structure):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from datapath import abi
 from datapath.addresses import address, octets, words
-from datapath.api import EndpointSpec, IpcacheKey, RemoteEndpoint
+from datapath.api import EndpointSpec, IpcacheKey, Place, RemoteEndpoint
 from model.addresses import IPAddress, MacAddress
-from model.errors import InvalidInput
+from model.errors import DatapathError, InvalidInput
 from model.ids import EndpointId, IdentityId, Vni
 
 
@@ -77,6 +77,20 @@ def local_place(spec: EndpointSpec, ifindex: int) -> abi.IpcacheValue:
 def remote_place(remote: RemoteEndpoint) -> abi.IpcacheValue:
     """Entry of hawse_ipcache for an address of another host."""
     return abi.IpcacheValue(tunnel_endpoint=words(remote.tunnel_endpoint), identity=remote.identity)
+
+
+def place(key: abi.IpcacheKey, value: abi.IpcacheValue) -> tuple[IpcacheKey, Place]:
+    """What an entry of hawse_ipcache says, of whichever host.
+
+    Raises:
+        DatapathError: it has no address.
+    """
+    one = address(key.address)
+    if one is None:
+        raise DatapathError("an entry of hawse_ipcache has no address")
+    return IpcacheKey(Vni(key.vni), one), Place(
+        identity=IdentityId(value.identity), tunnel_endpoint=address(value.tunnel_endpoint), ifindex=value.ifindex
+    )
 
 
 def remote_endpoint(value: abi.IpcacheValue) -> RemoteEndpoint | None:

@@ -47,9 +47,11 @@ class FlowEvent:
     vni: int
     ifindex: int
     """The interface that the packet came in through."""
-    source_line: int
-    """Line of the BPF source that dropped it; 0 when it was forwarded."""
     length_bytes: int
+    source_file: str = ""
+    """File of the BPF source that dropped it, ``lib/policy.h``; empty when it was forwarded."""
+    source_line: int = 0
+    """Line in it; 0 when it was forwarded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

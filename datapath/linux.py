@@ -14,11 +14,12 @@ import errno
 import functools
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from datapath import abi, entries, maps, names, pins, programs, source, tc
+from datapath import abi, conntrack, entries, maps, names, pins, programs, source, tc
 from datapath.addresses import words
 from datapath.api import (
     DatapathConfig,
@@ -28,14 +29,19 @@ from datapath.api import (
     IpcacheKey,
     LocalEndpoint,
     PacketCounter,
+    Place,
     RemoteEndpoint,
 )
+from datapath.event_ring import EventRing
 from datapath.features import probe_features
+from datapath.flow_event import FlowEvents, TrackedConnection
 from datapath.links import Link, Links, vxlan_is_usable
 from datapath.maps import TypedMap
 from datapath.netlink import Netlink
 from datapath.pins import Pins
-from model.addresses import IPAddress
+from datapath.policy_maps import PolicyMaps
+from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
+from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, LinkError
 from model.ids import EndpointId
 
@@ -48,7 +54,7 @@ _DIRECTIONS: Final = {abi.Direction.INGRESS: Direction.INGRESS, abi.Direction.EG
 class _Maps:
     """The open maps."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: Sequence[str]) -> None:
         with contextlib.ExitStack() as undo:
             self.endpoints = TypedMap(folder, "hawse_endpoints", maps.ENDPOINTS)
             undo.callback(self.endpoints.close)
@@ -60,6 +66,19 @@ class _Maps:
             undo.callback(self.config.close)
             self.metrics = TypedMap(folder, "hawse_metrics", maps.METRICS)
             undo.callback(self.metrics.close)
+            self.conntrack = TypedMap(folder, "hawse_conntrack", maps.CONNTRACK)
+            undo.callback(self.conntrack.close)
+            self.event_limits = TypedMap(folder, "hawse_event_limits", maps.EVENT_LIMITS)
+            undo.callback(self.event_limits.close)
+            self.events = EventRing(folder, files)
+            undo.callback(self.events.close)
+            policy = TypedMap(folder, "hawse_policy", maps.POLICY)
+            undo.callback(policy.close)
+            identities = TypedMap(folder, "hawse_identities", maps.IDENTITIES)
+            undo.callback(identities.close)
+            prefixes = TypedMap(folder, "hawse_prefixes", maps.PREFIXES)
+            undo.callback(prefixes.close)
+            self.policy = PolicyMaps(policy, identities, prefixes)
             self._close = undo.pop_all()
 
     def close(self) -> None:
@@ -84,6 +103,7 @@ class LinuxDatapath:
         self._programs: programs.Programs | None = None
         self._local: dict[IpcacheKey, int] = {}
         self._shadowed: dict[IpcacheKey, RemoteEndpoint] = {}
+        self._lost_events: int | None = None
 
     def start(self, config: DatapathConfig) -> None:
         """See :meth:`datapath.api.Datapath.start`."""
@@ -91,16 +111,13 @@ class LinuxDatapath:
             pins.require_bpf_file_system(self._pins.root)
             self._release()
             self._programs = programs.open_programs(self._pins, self._program_folder)
-            self._maps = _Maps(self._pins.maps)
+            self._maps = _Maps(self._pins.maps, source.build(self._pins, self._program_folder).files)
             tunnel = self._ensure_tunnel(config)
-            self._maps.config.update(
-                abi.ArrayKey(index=_CONFIG_INDEX),
-                abi.ConfigValue(
-                    node_address=words(config.node_address),
-                    tunnel_ifindex=tunnel.ifindex,
-                    abi_version=abi.ABI_VERSION,
-                ),
-            )
+            value = self._config_value()
+            value.node_address = words(config.node_address)
+            value.tunnel_ifindex = tunnel.ifindex
+            value.abi_version = abi.ABI_VERSION
+            self._maps.config.update(abi.ArrayKey(index=_CONFIG_INDEX), value)
             self._adopt_endpoints()
             for folder in (*self._pins.other_programs(self._programs.digest), *self._pins.other_versions()):
                 pins.remove(folder)
@@ -208,6 +225,50 @@ class LinuxDatapath:
         with self._lock:
             self._open_maps.nodes.sync(wanted)
 
+    def apply_policy(self, table: PolicyTable) -> int:
+        """See :meth:`datapath.api.Datapath.apply_policy`."""
+        with self._lock:
+            changed = self._open_maps.policy.apply(table)
+            value = self._config_value()
+            flags = abi.ConfigFlags.AUDIT if table.audit else 0
+            if changed or value.flags != flags:
+                value.flags = flags
+                value.policy_epoch = (value.policy_epoch + 1) % 2**32
+                self._open_maps.config.update(abi.ArrayKey(index=_CONFIG_INDEX), value)
+            return value.policy_epoch
+
+    def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
+        """See :meth:`datapath.api.Datapath.policy_entries`."""
+        with self._lock:
+            return self._open_maps.policy.entries()
+
+    def policy_prefixes(self) -> Mapping[IPNetwork, int]:
+        """See :meth:`datapath.api.Datapath.policy_prefixes`."""
+        with self._lock:
+            return self._open_maps.policy.prefixes()
+
+    def ipcache(self) -> Mapping[IpcacheKey, Place]:
+        """See :meth:`datapath.api.Datapath.ipcache`."""
+        with self._lock:
+            return dict(entries.place(key, value) for key, value in self._open_maps.ipcache.items())
+
+    def connections(self) -> Sequence[TrackedConnection]:
+        """See :meth:`datapath.api.Datapath.connections`."""
+        with self._lock:
+            return list(conntrack.connections(self._open_maps.conntrack, now_s=int(time.monotonic())))
+
+    def flow_events(self) -> FlowEvents:
+        """See :meth:`datapath.api.Datapath.flow_events`."""
+        with self._lock:
+            limits = [
+                value
+                for kind in abi.EventKind
+                for value in self._open_maps.event_limits.lookup_per_cpu(abi.ArrayKey(index=kind))
+            ]
+            before, self._lost_events = self._lost_events, sum(value.lost for value in limits)
+            events = tuple(self._open_maps.events.take())
+            return FlowEvents(events=events, lost=0 if before is None else self._lost_events - before)
+
     def counters(self) -> Sequence[PacketCounter]:
         """See :meth:`datapath.api.Datapath.counters`."""
         with self._lock:
@@ -257,6 +318,10 @@ class LinuxDatapath:
         if self._programs is None:
             raise DatapathError("the datapath has not been started")
         return self._programs
+
+    def _config_value(self) -> abi.ConfigValue:
+        value = self._open_maps.config.lookup(abi.ArrayKey(index=_CONFIG_INDEX))
+        return abi.ConfigValue() if value is None else value
 
     def _release(self) -> None:
         """Close what :meth:`start` opened."""

@@ -40,6 +40,12 @@ IPCACHE: Final = Layout(abi.IpcacheKey, abi.IpcacheValue)
 NODES: Final = Layout(abi.NodeKey, abi.NodeValue)
 CONFIG: Final = Layout(abi.ArrayKey, abi.ConfigValue)
 METRICS: Final = Layout(abi.ArrayKey, abi.MetricsValue)
+IDENTITIES: Final = Layout(abi.ArrayKey, abi.IdentityValue)
+POLICY: Final = Layout(abi.PolicyKey, abi.PolicyValue)
+PREFIXES: Final = Layout(abi.PrefixKey, abi.PrefixValue)
+CONNTRACK: Final = Layout(abi.ConntrackKey, abi.ConntrackValue)
+FRAGMENTS: Final = Layout(abi.FragmentKey, abi.FragmentValue)
+EVENT_LIMITS: Final = Layout(abi.ArrayKey, abi.EventLimitValue)
 
 LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_endpoints": ENDPOINTS,
@@ -47,6 +53,12 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_nodes": NODES,
     "hawse_config": CONFIG,
     "hawse_metrics": METRICS,
+    "hawse_identities": IDENTITIES,
+    "hawse_policy": POLICY,
+    "hawse_prefixes": PREFIXES,
+    "hawse_conntrack": CONNTRACK,
+    "hawse_fragments": FRAGMENTS,
+    "hawse_event_limits": EVENT_LIMITS,
 })  # fmt: skip
 
 
@@ -60,7 +72,7 @@ def _kernel_errors(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.E2BIG, errno.ENOMEM}:
+        if error.errno in {errno.E2BIG, errno.ENOMEM, errno.ENOSPC}:
             raise Exhausted(f"map {name} has no room left") from error
         raise DatapathError(f"map {name}: {error.strerror}") from error
 
@@ -91,6 +103,11 @@ class TypedMap(Generic[K, V]):
                 f"map {folder / name} was made by another build of the same ABI version: its keys and values have "
                 f"{self._info.key_bytes} and {self._info.value_bytes} bytes, not {wanted[0]} and {wanted[1]}"
             )
+
+    @property
+    def max_entries(self) -> int:
+        """How many entries it can hold."""
+        return self._info.max_entries
 
     def close(self) -> None:
         """Release the file descriptor; idempotent."""

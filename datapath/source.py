@@ -3,7 +3,8 @@
 How it works:
 1) bcc rewrites map operations only in the main file, so our own headers are inlined, each once, where they are first
    included; system headers stay ``#include``;
-2) ``#line`` marks let every message of the compiler name the file and line it was written in;
+2) ``#line`` marks let every message of the compiler name the file and line it was written in, and ``HAWSE_FILE`` is
+   the number of that file (its place in :attr:`Source.files`), so that a report of the kernel can name the line too;
 3) a digest over text and options names the build: equal digest, nothing to compile.
 
 Both programs are one text, so that they are compiled and checked at once.
@@ -41,6 +42,8 @@ class Source:
     cflags: tuple[str, ...]
     digest: str
     """16 hex digits."""
+    files: tuple[str, ...]
+    """The files in the order in which they are included; a report's file number is the place in here."""
 
 
 def build(pins: Pins, folder: Path = FOLDER) -> Source:
@@ -49,31 +52,33 @@ def build(pins: Pins, folder: Path = FOLDER) -> Source:
     Raises:
         ProgramLoadError: an included file does not exist.
     """
-    seen: set[Path] = set()
+    seen: dict[Path, int] = {}
     text = "".join(_inline(folder / name, folder, seen) for name in FILES)
     # All constants that the programs get from here, in one place.
     cflags = (*CFLAGS, f'-DHAWSE_MAPS="{pins.maps}"')
     digest = hashlib.blake2b("\0".join((text, *cflags)).encode(), digest_size=8).hexdigest()
-    return Source(text=text, cflags=cflags, digest=digest)
+    files = tuple(str(path.relative_to(folder)) for path in seen)
+    return Source(text=text, cflags=cflags, digest=digest, files=files)
 
 
-def _inline(path: Path, folder: Path, seen: set[Path]) -> str:
+def _inline(path: Path, folder: Path, seen: dict[Path, int]) -> str:
     """The file with our own headers in place of their ``#include`` lines; empty when it was seen before."""
     if path in seen:
         return ""
-    seen.add(path)
+    seen[path] = len(seen)
     name = path.relative_to(folder)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ProgramLoadError(f"BPF source {path} cannot be read: {error.strerror}") from error
-    out = [f'#line 1 "{name}"']
+    here = f"#undef HAWSE_FILE\n#define HAWSE_FILE {seen[path]}\n"
+    out = [f'{here}#line 1 "{name}"']
     for number, line in enumerate(lines, start=1):
         include = _OWN_INCLUDE.fullmatch(line.strip())
         if include:
             beside = path.parent / include[1]
             inlined = _inline(beside if beside.exists() else folder / include[1], folder, seen)
-            out.append(f'{inlined}#line {number + 1} "{name}"')
+            out.append(f'{inlined}{here}#line {number + 1} "{name}"')
         elif line.strip() != "#pragma once":
             out.append(line)
         else:

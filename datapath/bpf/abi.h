@@ -15,10 +15,31 @@
  */
 #pragma once
 
-#define HAWSE_ABI_VERSION	 1
+#define HAWSE_ABI_VERSION	 2
 #define HAWSE_ROUTER_MAC	 0x026861777365 /* of every host end and of the tunnel device */
 #define HAWSE_IDENTITY_HOST	 1		/* never accepted from the wire */
-#define HAWSE_ENDPOINT_ID_LENGTH 64		/* longest endpoint id that Docker gives */
+#define HAWSE_IDENTITY_WORLD	 2
+#define HAWSE_IDENTITY_INIT	 5   /* labels are not known yet */
+#define HAWSE_IDENTITY_REMOTE	 6   /* the hosts of other nodes */
+#define HAWSE_IDENTITY_CLUSTER	 256 /* the first that was allocated for labels */
+#define HAWSE_IDENTITIES_MAX	 65536
+#define HAWSE_POLICY_MAX	 131072
+#define HAWSE_PREFIXES_MAX	 16384
+#define HAWSE_CONNTRACK_MAX	 262144
+#define HAWSE_FRAGMENTS_MAX	 8192
+#define HAWSE_EVENTS_BYTES	 4194304 /* a power of two */
+#define HAWSE_EVENTS_PER_S	 10000	 /* of each kind on each CPU, also the largest burst */
+#define HAWSE_RULE_NONE		 0
+#define HAWSE_RULE_UNKNOWN	 1  /* an identity is not known on this node yet */
+#define HAWSE_POLICY_BITS_ALL	 56 /* of a policy key: up to the direction */
+#define HAWSE_POLICY_BITS_PROTO	 64 /* up to the protocol */
+#define HAWSE_POLICY_BITS_PORT	 80 /* up to the port */
+#define HAWSE_TCP_TIMEOUT_S	 8000
+#define HAWSE_SYN_TIMEOUT_S	 60
+#define HAWSE_CLOSE_TIMEOUT_S	 10
+#define HAWSE_OTHER_TIMEOUT_S	 60  /* until an answer came */
+#define HAWSE_STREAM_TIMEOUT_S	 180 /* after it */
+#define HAWSE_ENDPOINT_ID_LENGTH 64  /* longest endpoint id that Docker gives */
 #define HAWSE_ENDPOINTS_MAX	 16384
 #define HAWSE_IPCACHE_MAX	 262144
 #define HAWSE_NODES_MAX		 16384
@@ -35,14 +56,19 @@ enum drop_reason {
 	REASON_FORWARDED = 0,	       /* Forwarded */
 	DROP_INVALID_SOURCE_MAC = 130, /* Invalid source mac */
 	DROP_INVALID_SOURCE_IP = 132,  /* Invalid source ip */
+	DROP_POLICY_DENIED = 133,      /* Policy denied */
 	DROP_INVALID_PACKET = 134,     /* Invalid packet */
+	DROP_CT_INVALID_HEADER = 135,  /* CT: Truncated or invalid header */
 	DROP_UNSUPPORTED_L3 = 139,     /* Unsupported L3 protocol */
 	DROP_NO_TUNNEL_KEY = 147,      /* Error retrieving tunnel key */
 	DROP_UNKNOWN_L3_TARGET = 150,  /* Unknown L3 target address */
+	DROP_CT_CREATE_FAILED = 155,   /* CT: Map insertion failed */
 	DROP_NO_TUNNEL_ENDPOINT = 160, /* No tunnel/encapsulation endpoint */
 	DROP_NO_CONFIGURATION = 165,   /* No configuration */
 	DROP_UNSUPPORTED_L2 = 166,     /* Unsupported L2 protocol */
 	DROP_INVALID_IDENTITY = 171,   /* Invalid identity */
+	DROP_FRAGMENT_NOT_FOUND = 175, /* First logical datagram fragment not found */
+	DROP_POLICY_DENY = 181,	       /* Policy denied by denylist */
 	DROP_VLAN_FILTERED = 182,      /* VLAN filtered */
 	DROP_UNKNOWN_ENDPOINT = 224,   /* Interface without endpoint entry */
 	DROP_INVALID_TARGET_MAC = 225, /* Target mac is not the router's */
@@ -100,6 +126,142 @@ struct config_value {
 	__be32 node_address[4]; /* source of tunnel packets; all zero = not configured */
 	__u32 tunnel_ifindex;	/* the VXLAN device */
 	__u32 abi_version;	/* HAWSE_ABI_VERSION */
+	__u32 policy_epoch;	/* raised by every change of the policy maps */
+	__u32 flags;		/* enum config_flags */
+};
+
+enum config_flags {
+	CONFIG_AUDIT = 1, /* what policy denies is reported and passes */
+};
+
+/* hawse_identities: what is known of an identity; an array, its index is the identity. */
+enum identity_flags {
+	IDENTITY_KNOWN = 1,   /* rules that name it as a peer are written */
+	IDENTITY_READY = 2,   /* rules of endpoints of this host that have it are written */
+	IDENTITY_INGRESS = 4, /* closed by default for what comes in */
+	IDENTITY_EGRESS = 8,  /* closed by default for what goes out */
+};
+
+struct identity_value {
+	__u32 flags; /* enum identity_flags */
+};
+
+/* hawse_policy: longest match over the fields from remote on. */
+struct policy_key {
+	__u32 prefix_bits; /* HAWSE_POLICY_BITS_ALL, _PROTO, or up to the last bit of the port */
+	__u32 remote;	   /* identity of the peer; 0 = anyone */
+	__u16 local;	   /* identity of the endpoint that is judged */
+	__u8 direction;	   /* enum direction */
+	__u8 protocol;	   /* of IP */
+	__be16 port;	   /* destination port; of ICMP the message type */
+	__u16 unused;	   /* 0 */
+};
+
+struct policy_value {
+	__u32 rule; /* where it comes from; see datapath/policy_table.py */
+	__u32 deny; /* 0 = allow, 1 = deny */
+};
+
+/* hawse_prefixes: identities of address prefixes outside of the cluster; longest match. */
+struct prefix_key {
+	__u32 prefix_bits; /* leading bits of the address that count; of IPv4 96 more */
+	__be32 address[4]; /* IPv4-mapped or IPv6 */
+};
+
+struct prefix_value {
+	__u32 identity; /* local to this node */
+};
+
+/*
+ * hawse_conntrack: connections, one entry for both directions and both ends. low and high are the
+ * two ends in the order of their addresses as numbers of this machine.
+ */
+struct conntrack_key {
+	__be32 low;		/* one address */
+	__be32 high;		/* the other */
+	__be16 low_port;	/* port of low; of ICMP echo the id */
+	__be16 high_port;	/* port of high; of ICMP echo the id */
+	__u32 vni_and_protocol; /* VNI << 8 | protocol of IP */
+};
+
+enum conntrack_flags {
+	CONNTRACK_OPENED_BY_HIGH = 1, /* the connection was opened by high */
+	CONNTRACK_REPLIED = 2,	      /* the other end has answered */
+	CONNTRACK_DENIED = 4,	      /* a policy cut it off */
+	CONNTRACK_CLOSED_SOURCE = 8,  /* FIN from the end that opened it */
+	CONNTRACK_CLOSED_TARGET = 16, /* FIN from the other end */
+	CONNTRACK_RESET = 32,	      /* RST from either */
+};
+
+struct conntrack_value {
+	__u32 seen_s;		    /* last packet, CLOCK_MONOTONIC */
+	__u32 epoch;		    /* policy epoch that the verdict was made under */
+	__u32 source_identity;	    /* of the end that opened it */
+	__u32 destination_identity; /* of the other */
+	__u32 egress_rule;	    /* rule of the source's policy; 0 = none was needed */
+	__u32 ingress_rule;	    /* rule of the destination's policy; 0 = none was needed */
+	__u8 flags;		    /* enum conntrack_flags */
+	__u8 reason;		    /* enum drop_reason of a denied one */
+	__u8 direction;		    /* enum direction of the policy that denied it */
+	__u8 unused;		    /* 0 */
+};
+
+/* hawse_fragments: ports of datagrams whose first fragment has been seen. */
+struct fragment_key {
+	__be32 source;	    /* address */
+	__be32 destination; /* address */
+	__u32 vni;	    /* network */
+	__be16 datagram;    /* identification field */
+	__u8 protocol;	    /* of IP */
+	__u8 unused;	    /* 0 */
+};
+
+struct fragment_value {
+	__be16 source_port;	 /* of ICMP echo the id */
+	__be16 destination_port; /* of ICMP echo the id */
+};
+
+/* hawse_event_limits: how many reports a CPU may still make; index is enum event_kind. */
+enum event_kind {
+	EVENT_DROP = 0,	   /* dropped, or let through by the audit mode only */
+	EVENT_FORWARD = 1, /* first packet of a connection that was forwarded */
+};
+
+struct event_limit_value {
+	__u64 refilled_ns; /* CLOCK_MONOTONIC */
+	__u64 left;	   /* reports that may be made */
+	__u64 lost;	   /* reports that were not made */
+};
+
+/* What hawse_events, a ring buffer, carries. */
+enum event_verdict {
+	VERDICT_FORWARDED = 0, /* forwarded */
+	VERDICT_DROPPED = 1,   /* dropped */
+	VERDICT_AUDIT = 2,     /* would have been dropped */
+};
+
+struct flow_event {
+	__u64 monotonic_ns;	    /* CLOCK_MONOTONIC */
+	__be32 source[4];	    /* address, all zero = not read */
+	__be32 destination[4];	    /* address, all zero = not read */
+	__u32 source_identity;	    /* 0 = not known */
+	__u32 destination_identity; /* 0 = not known */
+	__u32 rule;		    /* that decided */
+	__u32 other_rule;	    /* of the other end, when both are on this host */
+	__u32 vni;		    /* network */
+	__u32 ifindex;		    /* interface that the packet came in through */
+	__u32 length;		    /* bytes with link-layer header */
+	__be16 source_port;	    /* 0 = none; of ICMP 0 */
+	__be16 destination_port;    /* 0 = none; of ICMP the message type */
+	__u16 line;		    /* of the source file that dropped it */
+	__u8 file;		    /* which file; see datapath/source.py */
+	__u8 reason;		    /* enum drop_reason */
+	__u8 verdict;		    /* enum event_verdict */
+	__u8 direction;		    /* enum direction */
+	__u8 protocol;		    /* of IP */
+	__u8 tcp_flags;		    /* as in the header */
+	__u8 is_reply;		    /* 1 = goes against the direction that opened the connection */
+	__u8 unused[7];		    /* 0 */
 };
 
 /* hawse_metrics: what became of packets; per CPU; index is reason * 2 + direction. */

@@ -8,27 +8,36 @@
  * 2) the frame must come from the container's link-layer address and go to the router's, the packet
  *    must come from the container's IP address;
  * 3) ARP is answered here;
- * 4) the ipcache says where the destination is: another container of this host (redirect_peer) or
- *    another host (tunnel). The network's gateway is on no host: its pings are answered here.
+ * 4) the ipcache says where the destination is and which identity it has;
+ * 5) the connection is looked up; a new one is judged by the egress policy of this container and,
+ *    when the destination is on this host too, by the ingress policy of that one: redirect_peer
+ *    passes by every other hook;
+ * 6) delivery: another container of this host (redirect_peer) or another host (tunnel). The
+ *    network's gateway is on no host: its pings are answered here, as the host's.
  *
- * Anything else is dropped and counted; nothing reaches the stack of the host. Map lookups per
- * packet: endpoint, ipcache, counter, and for another host the configuration.
+ * Anything else is dropped, counted and reported; nothing reaches the stack of the host. Hash
+ * lookups per packet of a known connection: endpoint, ipcache, connection.
  *
- * Maps: hawse_endpoints, hawse_ipcache, hawse_config, hawse_metrics.
+ * Maps: hawse_endpoints, hawse_ipcache, hawse_config, hawse_metrics, and those of track().
  */
 #include <linux/pkt_cls.h>
 
 #include "lib/address.h"
 #include "lib/arp.h"
+#include "lib/conntrack.h"
 #include "lib/deliver.h"
 #include "lib/echo.h"
+#include "lib/flow.h"
 #include "lib/ipcache.h"
 #include "lib/maps.h"
 #include "lib/metrics.h"
 #include "lib/packet.h"
+#include "lib/transport.h"
 
-static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoint_value *endpoint)
+static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoint_value *endpoint,
+				     struct flow *flow)
 {
+	struct config_value *config = flow_config();
 	struct ipcache_value *place;
 	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
@@ -36,23 +45,40 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 
 	if (err)
 		return err;
+	if (!config)
+		return DROP(DROP_NO_CONFIGURATION);
 	if (!mac_is_router(ethernet->h_dest))
-		return mac_is_group(ethernet->h_dest) ? -DROP_MULTICAST : -DROP_INVALID_TARGET_MAC;
+		return mac_is_group(ethernet->h_dest) ? DROP(DROP_MULTICAST)
+						      : DROP(DROP_INVALID_TARGET_MAC);
 	if (!mac_equal(ethernet->h_source, endpoint->mac))
-		return -DROP_INVALID_SOURCE_MAC;
+		return DROP(DROP_INVALID_SOURCE_MAC);
+	flow->source = ipv4->saddr;
+	flow->destination = ipv4->daddr;
 	if (!address_is_ipv4(endpoint->ipv4, ipv4->saddr))
-		return -DROP_INVALID_SOURCE_IP;
+		return DROP(DROP_INVALID_SOURCE_IP);
 	place = ipcache_ipv4(endpoint->vni, ipv4->daddr);
-	if (!place && address_is_ipv4(endpoint->gateway, ipv4->daddr))
-		return answer_echo(skb, ipv4);
+	if (place) {
+		flow->destination_identity = place->identity;
+		flow->destination_local = ipcache_is_local(place);
+	} else if (address_is_ipv4(endpoint->gateway, ipv4->daddr)) {
+		flow->destination_identity = HAWSE_IDENTITY_HOST;
+	} else {
+		return DROP(DROP_UNKNOWN_L3_TARGET);
+	}
+	err = read_transport(skb, ipv4, flow);
+	if (err)
+		return err;
+	err = track(skb, config, flow);
+	if (err)
+		return err;
 	if (!place)
-		return -DROP_UNKNOWN_L3_TARGET;
+		return answer_echo(skb);
 	if (ipcache_is_local(place))
 		return deliver_local(skb, place->ifindex, DIRECTION_EGRESS);
-	return deliver_remote(skb, place, endpoint->vni, endpoint->identity);
+	return deliver_remote(skb, config, place, endpoint->vni, endpoint->identity);
 }
 
-static __always_inline int judge_egress(struct __sk_buff *skb)
+static __always_inline int judge_egress(struct __sk_buff *skb, struct flow *flow)
 {
 	struct endpoint_key key = {};
 	struct endpoint_value *endpoint;
@@ -62,23 +88,29 @@ static __always_inline int judge_egress(struct __sk_buff *skb)
 	key.ifindex = skb->ifindex;
 	endpoint = hawse_endpoints.lookup(&key);
 	if (!endpoint)
-		return -DROP_UNKNOWN_ENDPOINT;
+		return DROP(DROP_UNKNOWN_ENDPOINT);
+	flow->vni = endpoint->vni;
+	flow->source_identity = endpoint->identity;
+	flow->source_local = 1;
 	err = parse_ethernet(skb, &ethernet);
 	if (err)
 		return err;
 	switch (bpf_ntohs(ethernet->h_proto)) {
 	case ETH_P_IP:
-		return send_ipv4(skb, endpoint);
+		return send_ipv4(skb, endpoint, flow);
 	case ETH_P_ARP:
 		return answer_arp(skb, endpoint);
 	default:
-		return -DROP_UNSUPPORTED_L3;
+		return DROP(DROP_UNSUPPORTED_L3);
 	}
 }
 
 int from_container(struct __sk_buff *skb)
 {
-	int verdict = judge_egress(skb);
+	struct flow flow;
+	int verdict;
 
-	return verdict < 0 ? hawse_drop(skb, -verdict, DIRECTION_EGRESS) : verdict;
+	flow_begin(&flow, DIRECTION_EGRESS);
+	verdict = judge_egress(skb, &flow);
+	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
 }

@@ -6,78 +6,110 @@
  * 1) it must come from a node of the cluster, and carry the sender's identity;
  * 2) its inner source must be an address that is on that very node: a node cannot speak for the
  *    containers of another;
- * 3) its destination must be a container of this host in the same network.
+ * 3) its destination must be a container of this host in the same network;
+ * 4) the connection is looked up; a new one is judged by the destination's ingress policy, with the
+ *    identity that the packet brought along.
  *
- * Anything else is dropped and counted. Map lookups per packet: node, ipcache twice, counter.
+ * Anything else is dropped, counted and reported. Hash lookups per packet of a known connection:
+ * node, ipcache twice, connection.
  *
- * Maps: hawse_nodes, hawse_ipcache, hawse_metrics.
+ * Maps: hawse_nodes, hawse_ipcache, hawse_metrics, and those of track().
  */
 #include <linux/pkt_cls.h>
 
 #include "lib/address.h"
+#include "lib/conntrack.h"
 #include "lib/deliver.h"
+#include "lib/flow.h"
 #include "lib/ipcache.h"
 #include "lib/maps.h"
 #include "lib/metrics.h"
 #include "lib/packet.h"
+#include "lib/transport.h"
 
-/* Sets the network and the outer source. */
-static __always_inline int read_tunnel(struct __sk_buff *skb, __u32 *vni, __be32 *outer_source)
+/* Which identities another node may speak for: containers, with labels or without yet. */
+static __always_inline bool may_come_from_wire(__u32 identity)
+{
+	return identity == HAWSE_IDENTITY_INIT ||
+	       (identity >= HAWSE_IDENTITY_CLUSTER && identity < HAWSE_IDENTITIES_MAX);
+}
+
+/* Sets network and sender's identity in the flow, and the outer source. */
+static __always_inline int read_tunnel(struct __sk_buff *skb, struct flow *flow,
+				       __be32 *outer_source)
 {
 	struct vxlan_group_policy policy = {};
 	struct bpf_tunnel_key key = {};
 	struct node_key sender = {};
 
 	if (bpf_skb_get_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4), 0))
-		return -DROP_NO_TUNNEL_KEY;
-	*vni = key.tunnel_id;
+		return DROP(DROP_NO_TUNNEL_KEY);
+	flow->vni = key.tunnel_id;
 	*outer_source = bpf_htonl(key.remote_ipv4);
 	address_from_ipv4(sender.address, *outer_source);
 	if (!hawse_nodes.lookup(&sender))
-		return -DROP_UNKNOWN_NODE;
+		return DROP(DROP_UNKNOWN_NODE);
 	/* The upper half has flags of the extension, which we neither set nor know. */
-	if (bpf_skb_get_tunnel_opt(skb, &policy, sizeof(policy)) != sizeof(policy) ||
-	    !policy.group || policy.group == HAWSE_IDENTITY_HOST || policy.group > 0xffff)
-		return -DROP_INVALID_IDENTITY;
-	return 0;
+	if (bpf_skb_get_tunnel_opt(skb, &policy, sizeof(policy)) != sizeof(policy))
+		return DROP(DROP_INVALID_IDENTITY);
+	flow->source_identity = policy.group;
+	return may_come_from_wire(policy.group) ? 0 : DROP(DROP_INVALID_IDENTITY);
 }
 
-static __always_inline int judge_ingress(struct __sk_buff *skb)
+static __always_inline int judge_ingress(struct __sk_buff *skb, struct flow *flow)
 {
+	struct config_value *config = flow_config();
 	struct ipcache_value *source, *place;
 	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
 	__be32 outer_source;
-	__u32 vni;
+	__u32 ifindex;
 	int err;
 
-	err = read_tunnel(skb, &vni, &outer_source);
+	if (!config)
+		return DROP(DROP_NO_CONFIGURATION);
+	err = read_tunnel(skb, flow, &outer_source);
 	if (err)
 		return err;
 	err = parse_ethernet(skb, &ethernet);
 	if (err)
 		return err;
 	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return -DROP_UNSUPPORTED_L3;
+		return DROP(DROP_UNSUPPORTED_L3);
 	err = parse_ipv4(skb, &ethernet, &ipv4);
 	if (err)
 		return err;
 	if (!mac_is_router(ethernet->h_dest))
-		return mac_is_group(ethernet->h_dest) ? -DROP_MULTICAST : -DROP_INVALID_TARGET_MAC;
-	source = ipcache_ipv4(vni, ipv4->saddr);
+		return mac_is_group(ethernet->h_dest) ? DROP(DROP_MULTICAST)
+						      : DROP(DROP_INVALID_TARGET_MAC);
+	flow->source = ipv4->saddr;
+	flow->destination = ipv4->daddr;
+	source = ipcache_ipv4(flow->vni, ipv4->saddr);
 	if (!source || !address_is_ipv4(source->tunnel_endpoint, outer_source))
-		return -DROP_INVALID_SOURCE_IP;
-	place = ipcache_ipv4(vni, ipv4->daddr);
+		return DROP(DROP_INVALID_SOURCE_IP);
+	place = ipcache_ipv4(flow->vni, ipv4->daddr);
 	if (!place)
-		return -DROP_UNKNOWN_L3_TARGET;
+		return DROP(DROP_UNKNOWN_L3_TARGET);
 	if (!ipcache_is_local(place))
-		return -DROP_NOT_LOCAL;
-	return deliver_local(skb, place->ifindex, DIRECTION_INGRESS);
+		return DROP(DROP_NOT_LOCAL);
+	flow->destination_identity = place->identity;
+	flow->destination_local = 1;
+	ifindex = place->ifindex;
+	err = read_transport(skb, ipv4, flow);
+	if (err)
+		return err;
+	err = track(skb, config, flow);
+	if (err)
+		return err;
+	return deliver_local(skb, ifindex, DIRECTION_INGRESS);
 }
 
 int from_overlay(struct __sk_buff *skb)
 {
-	int verdict = judge_ingress(skb);
+	struct flow flow;
+	int verdict;
 
-	return verdict < 0 ? hawse_drop(skb, -verdict, DIRECTION_INGRESS) : verdict;
+	flow_begin(&flow, DIRECTION_INGRESS);
+	verdict = judge_ingress(skb, &flow);
+	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
 }

@@ -20,11 +20,13 @@ from datapath.addresses import words
 from datapath.api import IpcacheKey, RemoteEndpoint
 from datapath.maps import TypedMap
 from datapath.pins import Pins
+from datapath.policy_maps import PolicyMaps
 from datapath.programs import open_programs
-from model.ids import IdentityId, Vni
+from model.ids import IDENTITY_HOST, IdentityId, Vni
 from tests.support import frames
 from tests.support.frames import ARP, BROADCAST, IPV6, ROUTER, arp, echo, ethernet, ipv4, vlan
 from tests.support.overlay import VNI, an_endpoint
+from tests.support.policy_tables import open_policy
 
 pytestmark = pytest.mark.kernel
 
@@ -71,8 +73,10 @@ CASES: Final = {
     "first fragment": Case(
         ethernet(ipv4(echo(), source=OWN, target=HERE, fragment=0x2000), source=MAC), REDIRECT, DropReason.FORWARDED
     ),
-    "later fragment": Case(
-        ethernet(ipv4(b"\1" * 64, source=OWN, target=HERE, fragment=185), source=MAC), REDIRECT, DropReason.FORWARDED
+    "later fragment whose first was not seen": Case(
+        ethernet(ipv4(b"\1" * 64, source=OWN, target=HERE, fragment=185, identification=77), source=MAC),
+        SHOT,
+        DropReason.FRAGMENT_NOT_FOUND,
     ),
     "options in the header": Case(
         ethernet(ipv4(bytes(4) + echo(), source=OWN, target=HERE, first_byte=0x46), source=MAC),
@@ -178,6 +182,12 @@ class Bench:
                 (entries.ipcache_key(IpcacheKey(VNI, IPv4Address(ELSEWHERE))), entries.remote_place(there)),
             ]
         )
+        self.policy = PolicyMaps(
+            TypedMap(where.maps, "hawse_policy", maps.POLICY),
+            TypedMap(where.maps, "hawse_identities", maps.IDENTITIES),
+            TypedMap(where.maps, "hawse_prefixes", maps.PREFIXES),
+        )
+        self.policy.apply(open_policy(IDENTITY_HOST, 300, 301))
         self.configure(tunnel_ifindex=52)
 
     def configure(self, *, tunnel_ifindex: int) -> None:

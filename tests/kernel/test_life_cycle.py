@@ -102,7 +102,7 @@ def test_changed_programs_replace_the_old_ones_everywhere(
     endpoints = node.datapath.local_endpoints()
     node.datapath.close()
 
-    node.datapath = node.another_agent(changed_source("-DROP_UNSUPPORTED_L3", "-DROP_UNSUPPORTED_L2"))
+    node.datapath = node.another_agent(changed_source("DROP(DROP_UNSUPPORTED_L3)", "DROP(DROP_UNSUPPORTED_L2)"))
     node.datapath.start(node.config)
 
     programs_after = [attached_program(node, ifname) for ifname in ends]
@@ -146,7 +146,7 @@ def test_program_that_the_verifier_refuses_is_reported_with_its_log(
     node = overlay.add_node(started=False)
     node.datapath.close()
     node.datapath = node.another_agent(
-        changed_source("	if (!endpoint)\n		return -DROP_UNKNOWN_ENDPOINT;\n", "")
+        changed_source("	if (!endpoint)\n		return DROP(DROP_UNKNOWN_ENDPOINT);\n", "")
     )
 
     with pytest.raises(ProgramLoadError, match="from_container") as caught:
@@ -198,7 +198,7 @@ def test_layout_that_differs_from_the_compilers_is_refused(bpf_root: Path, tmp_p
     shutil.copytree(source.FOLDER, folder)
     header = folder / "abi.h"
     text = header.read_text(encoding="utf-8")
-    header.write_text(text.replace("__u32 flags;", "__u32 other;"), encoding="utf-8")
+    header.write_text(text.replace("__u32 flags;", "__u32 other;", 1), encoding="utf-8")
 
     with pytest.raises(AbiMismatch, match="run «make abi»"):
         open_programs(Pins(bpf_root / "differ"), folder)

@@ -49,6 +49,7 @@ def ipv4(
     fragment: int = 0,
     total: int | None = None,
     first_byte: int = 0x45,
+    identification: int = 1,
 ) -> bytes:
     length = 20 + len(payload) if total is None else total
     header = struct.pack(
@@ -56,7 +57,7 @@ def ipv4(
         first_byte,
         0,
         length,
-        1,
+        identification,
         fragment,
         64,
         protocol,

@@ -17,9 +17,11 @@ from datapath.abi import DropReason
 from datapath.api import DatapathConfig, Direction, EndpointSpec, IpcacheKey, LocalEndpoint, RemoteEndpoint
 from datapath.linux import LinuxDatapath
 from model.addresses import MacAddress
-from model.ids import EndpointId, IdentityId, Vni
+from model.ids import IDENTITY_HOST, IDENTITY_INIT, EndpointId, IdentityId, Vni
 from tests.support.netns import Namespace, Namespaces
+from tests.support.policy_tables import open_policy
 
+OPEN: Final = open_policy(IDENTITY_HOST, IDENTITY_INIT, 300, 301)
 TUNNEL_PORT: Final = 8472
 MTU: Final = 1450
 VNI: Final = Vni(7)
@@ -150,6 +152,7 @@ class Overlay:
         self.nodes.append(node)
         if started:
             datapath.start(node.config)
+            datapath.apply_policy(OPEN)
         return node
 
     def add_container(self, node: Node, address: str, *, vni: Vni = VNI) -> Container:

@@ -86,14 +86,19 @@ def test_names_that_cilium_has_are_the_same_here() -> None:
     cilium = {
         130: "Invalid source mac",
         132: "Invalid source ip",
+        133: "Policy denied",
         134: "Invalid packet",
+        135: "CT: Truncated or invalid header",
         139: "Unsupported L3 protocol",
         147: "Error retrieving tunnel key",
         150: "Unknown L3 target address",
+        155: "CT: Map insertion failed",
         160: "No tunnel/encapsulation endpoint",
         165: "No configuration",
         166: "Unsupported L2 protocol",
         171: "Invalid identity",
+        175: "First logical datagram fragment not found",
+        181: "Policy denied by denylist",
         182: "VLAN filtered",
     }
 

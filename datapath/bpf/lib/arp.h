@@ -11,6 +11,7 @@
 #pragma once
 
 #include "abi.h"
+#include "drop.h"
 #include "address.h"
 #include "packet.h"
 
@@ -38,16 +39,16 @@ static __always_inline int parse_arp(struct __sk_buff *skb, struct arp_frame **a
 	void *data, *end;
 
 	if (!pull(skb, sizeof(*frame)))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	if (data + sizeof(*frame) > end)
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	frame = data;
 	if (frame->hardware != bpf_htons(ARP_HARDWARE_ETHERNET) ||
 	    frame->protocol != bpf_htons(ETH_P_IP) || frame->hardware_bytes != ETH_ALEN ||
 	    frame->protocol_bytes != sizeof(frame->sender_ip))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	*arp = frame;
 	return 0;
 }
@@ -61,10 +62,10 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct endpoi
 		return err;
 	if (!mac_equal(request->ethernet.h_source, endpoint->mac) ||
 	    !mac_equal(request->sender_mac, endpoint->mac))
-		return -DROP_INVALID_SOURCE_MAC;
+		return DROP(DROP_INVALID_SOURCE_MAC);
 	/* 0.0.0.0 asks whether an address is taken (RFC 5227). */
 	if (request->sender_ip && !address_is_ipv4(endpoint->ipv4, request->sender_ip))
-		return -DROP_INVALID_SOURCE_IP;
+		return DROP(DROP_INVALID_SOURCE_IP);
 	/* A question for its own address must stay unanswered, or it looks taken; announcements
 	 * concern nobody. */
 	if (request->operation != bpf_htons(ARP_REQUEST) ||
@@ -84,6 +85,6 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct endpoi
 	__builtin_memcpy(reply.target_mac, endpoint->mac, ETH_ALEN);
 	reply.target_ip = request->sender_ip;
 	if (bpf_skb_store_bytes(skb, 0, &reply, sizeof(reply), 0))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -2,7 +2,7 @@
 /*
  * deliver.h: brings a packet to where its destination is.
  *
- * Public: deliver_local, deliver_remote. Maps: hawse_config.
+ * Public: deliver_local, deliver_remote.
  *
  * Link-layer addresses stay as they are: every frame goes to the router's address, the receiving
  * end of the veth pair sees it as its own because bpf_redirect_peer keeps the packet type that the
@@ -11,6 +11,7 @@
 #pragma once
 
 #include "address.h"
+#include "drop.h"
 #include "maps.h"
 #include "metrics.h"
 
@@ -28,16 +29,15 @@ static __always_inline int deliver_local(struct __sk_buff *skb, __u32 ifindex,
 }
 
 /* Send the packet through the tunnel to another host. */
-static __always_inline int deliver_remote(struct __sk_buff *skb, const struct ipcache_value *place,
-					  __u32 vni, __u16 identity)
+static __always_inline int deliver_remote(struct __sk_buff *skb, const struct config_value *config,
+					  const struct ipcache_value *place, __u32 vni,
+					  __u16 identity)
 {
-	__u32 index = 0;
-	struct config_value *config = hawse_config.lookup(&index);
 	struct vxlan_group_policy policy = {.group = identity};
 	struct bpf_tunnel_key key = {};
 
-	if (!config || !config->tunnel_ifindex)
-		return -DROP_NO_CONFIGURATION;
+	if (!config->tunnel_ifindex)
+		return DROP(DROP_NO_CONFIGURATION);
 	key.tunnel_id = vni;
 	key.tunnel_ttl = 64;
 	key.remote_ipv4 = bpf_ntohl(place->tunnel_endpoint[3]);
@@ -46,9 +46,9 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, const struct ip
 	    /* Kernels before 6.0 know no source address; there the route chooses it. */
 	    bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
 				   BPF_F_ZERO_CSUM_TX))
-		return -DROP_NO_TUNNEL_ENDPOINT;
+		return DROP(DROP_NO_TUNNEL_ENDPOINT);
 	if (bpf_skb_set_tunnel_opt(skb, &policy, sizeof(policy)))
-		return -DROP_NO_TUNNEL_ENDPOINT;
+		return DROP(DROP_NO_TUNNEL_ENDPOINT);
 	count_forwarded(skb, DIRECTION_EGRESS);
 	return bpf_redirect(config->tunnel_ifindex, 0);
 }

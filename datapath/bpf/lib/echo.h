@@ -9,12 +9,12 @@
 #include <linux/in.h>
 
 #include "address.h"
+#include "drop.h"
 #include "metrics.h"
 #include "packet.h"
+#include "transport.h"
 
 #define IPV4_FRAGMENT_MASK 0x3fff /* "more fragments" and the offset */
-#define ECHO_REPLY	   0
-#define ECHO_REQUEST	   8
 #define CHECKSUM_OFFSET	   2
 #define ECHO_OFFSET	   (ETH_HLEN + sizeof(struct iphdr))
 
@@ -29,22 +29,30 @@ struct ipv4_pair {
 };
 
 /* Turn an echo request round; anything else for the gateway has no target. */
-static __always_inline int answer_echo(struct __sk_buff *skb, const struct iphdr *ipv4)
+static __always_inline int answer_echo(struct __sk_buff *skb)
 {
-	struct ipv4_pair addresses = {.source = ipv4->daddr, .destination = ipv4->saddr};
-	__u16 request = bpf_htons(ECHO_REQUEST << 8), reply = bpf_htons(ECHO_REPLY << 8);
-	__u16 type_and_code = 0;
+	__u16 request = bpf_htons(ICMP_ECHO_REQUEST << 8), reply = bpf_htons(ICMP_ECHO_REPLY << 8);
+	struct ipv4_pair addresses = {};
 	struct mac_pair macs = {};
+	__u16 type_and_code = 0;
+	struct ethhdr *ethernet;
+	struct iphdr *ipv4;
+	int err = parse_ipv4(skb, &ethernet, &ipv4);
+
+	if (err)
+		return err;
+	addresses.source = ipv4->daddr;
+	addresses.destination = ipv4->saddr;
 
 	if (ipv4->protocol != IPPROTO_ICMP || ipv4->ihl != 5 ||
 	    ipv4->frag_off & bpf_htons(IPV4_FRAGMENT_MASK))
-		return -DROP_UNKNOWN_L3_TARGET;
+		return DROP(DROP_UNKNOWN_L3_TARGET);
 	if (bpf_skb_load_bytes(skb, ECHO_OFFSET, &type_and_code, sizeof(type_and_code)))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	if (type_and_code != request)
-		return -DROP_UNKNOWN_L3_TARGET;
+		return DROP(DROP_UNKNOWN_L3_TARGET);
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, macs.destination, ETH_ALEN))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	mac_router(macs.source);
 	if (bpf_l4_csum_replace(skb, ECHO_OFFSET + CHECKSUM_OFFSET, request, reply,
 				sizeof(reply)) ||
@@ -52,7 +60,7 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct iphdr
 	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), &addresses,
 				sizeof(addresses), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &macs, sizeof(macs), 0))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	count_forwarded(skb, DIRECTION_EGRESS);
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -31,3 +31,40 @@ BPF_TABLE_PINNED("array", __u32, struct config_value, hawse_config, 1, HAWSE_MAP
 /* Packets and bytes by what became of them. */
 BPF_TABLE_PINNED("percpu_array", __u32, struct metrics_value, hawse_metrics, HAWSE_METRICS_MAX,
 		 HAWSE_MAPS "/hawse_metrics", 0);
+
+/* What is known of identities. All zero is closed: rules have to be written first. */
+BPF_TABLE_PINNED("array", __u32, struct identity_value, hawse_identities, HAWSE_IDENTITIES_MAX,
+		 HAWSE_MAPS "/hawse_identities", 0);
+
+/* What policies say; a trie. */
+BPF_TABLE_PINNED("lpm_trie", struct policy_key, struct policy_value, hawse_policy, HAWSE_POLICY_MAX,
+		 HAWSE_MAPS "/hawse_policy", BPF_F_NO_PREALLOC);
+
+/* Identities of address prefixes outside of the cluster; a trie. */
+BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct prefix_value, hawse_prefixes,
+		 HAWSE_PREFIXES_MAX, HAWSE_MAPS "/hawse_prefixes", BPF_F_NO_PREALLOC);
+
+/* Connections; the one that was used least recently makes room. */
+BPF_TABLE_PINNED("lru_hash", struct conntrack_key, struct conntrack_value, hawse_conntrack,
+		 HAWSE_CONNTRACK_MAX, HAWSE_MAPS "/hawse_conntrack", 0);
+
+/* Ports of datagrams that come in fragments. */
+BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment_value, hawse_fragments,
+		 HAWSE_FRAGMENTS_MAX, HAWSE_MAPS "/hawse_fragments", 0);
+
+/* How many reports each CPU may still make. */
+BPF_TABLE_PINNED("percpu_array", __u32, struct event_limit_value, hawse_event_limits, 2,
+		 HAWSE_MAPS "/hawse_event_limits", 0);
+
+/* Reports; BPF_RINGBUF_OUTPUT of bcc, pinned. */
+struct hawse_events_table_t {
+	int (*ringbuf_output)(void *, u64, u64);
+	void *(*ringbuf_reserve)(u64);
+	void (*ringbuf_discard)(void *, u64);
+	void (*ringbuf_submit)(void *, u64);
+	u64 (*ringbuf_query)(u64);
+	u32 max_entries;
+};
+__attribute__((section("maps/ringbuf:" HAWSE_MAPS
+		       "/hawse_events"))) struct hawse_events_table_t hawse_events = {
+	.max_entries = HAWSE_EVENTS_BYTES};

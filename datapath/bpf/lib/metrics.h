@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "events.h"
 #include "maps.h"
 
 static __always_inline void count(const struct __sk_buff *skb, __u32 reason,
@@ -30,10 +31,11 @@ static __always_inline void count_forwarded(const struct __sk_buff *skb, enum di
 	count(skb, REASON_FORWARDED, direction);
 }
 
-/* The only place that drops; returns the verdict. */
-static __always_inline int hawse_drop(const struct __sk_buff *skb, __u32 reason,
-				      enum direction direction)
+/* The only place that drops: count, report, and return the verdict. */
+static __always_inline int hawse_drop(const struct __sk_buff *skb, const struct flow *flow,
+				      int result)
 {
-	count(skb, reason, direction);
+	count(skb, drop_reason(result), flow->direction);
+	report(skb, flow, VERDICT_DROPPED, result);
 	return TC_ACT_SHOT;
 }

@@ -4,7 +4,7 @@
  *
  * Public: parse_ethernet, parse_ipv4.
  *
- * Both return 0 or -enum drop_reason. Packet memory is only read here and through helpers written:
+ * Both return 0 or DROP(). Packet memory is only read here and through helpers written:
  * a program with a direct write gets a prologue that copies every cloned packet, and every TCP
  * packet is a clone.
  */
@@ -14,6 +14,7 @@
 #include <linux/ip.h>
 
 #include "abi.h"
+#include "drop.h"
 
 /* Make the first bytes readable: a driver or GRO may have left them in fragments. */
 static __always_inline bool pull(struct __sk_buff *skb, __u32 bytes)
@@ -32,18 +33,18 @@ static __always_inline int parse_ethernet(struct __sk_buff *skb, struct ethhdr *
 	struct ethhdr *header;
 
 	if (skb->vlan_present)
-		return -DROP_VLAN_FILTERED;
+		return DROP(DROP_VLAN_FILTERED);
 	if (!pull(skb, sizeof(*header)))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	header = data;
 	if (data + sizeof(*header) > end)
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	if (header->h_proto == bpf_htons(ETH_P_8021Q) || header->h_proto == bpf_htons(ETH_P_8021AD))
-		return -DROP_VLAN_FILTERED;
+		return DROP(DROP_VLAN_FILTERED);
 	if (bpf_ntohs(header->h_proto) < ETH_P_802_3_MIN)
-		return -DROP_UNSUPPORTED_L2;
+		return DROP(DROP_UNSUPPORTED_L2);
 	*ethernet = header;
 	return 0;
 }
@@ -57,18 +58,18 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct ethhdr **eth
 	__u32 total;
 
 	if (!pull(skb, ETH_HLEN + sizeof(*header)))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	if (data + ETH_HLEN + sizeof(*header) > end)
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	header = data + ETH_HLEN;
 	if (header->version != 4 || header->ihl < 5)
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	total = bpf_ntohs(header->tot_len);
 	/* A packet that is still to be segmented may be longer than the field can say. */
 	if (!skb->gso_size && (total < header->ihl * 4 || total > skb->len - ETH_HLEN))
-		return -DROP_INVALID_PACKET;
+		return DROP(DROP_INVALID_PACKET);
 	*ethernet = data;
 	*ipv4 = header;
 	return 0;

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * conntrack.h: knows which packets belong together, and has the first one judged.
+ *
+ * Public: track. Maps: hawse_conntrack.
+ *
+ * One entry serves both directions and both ends: its key has the two ends in a fixed order, its
+ * value says which one opened the connection. The entry keeps the verdict with the policy epoch and
+ * the identities it was made for; under another epoch, or when an end has another identity by now,
+ * the connection is judged again, always as it was opened, whichever way the packet goes. A
+ * connection that is cut off stays in the map: its packets must not look like those of a new one.
+ */
+#pragma once
+
+#include "events.h"
+#include "policy.h"
+#include "transport.h"
+
+static __always_inline void track_key(struct conntrack_key *key, const struct flow *flow,
+				      bool source_is_high)
+{
+	key->low = source_is_high ? flow->destination : flow->tracked_source;
+	key->high = source_is_high ? flow->tracked_source : flow->destination;
+	key->low_port = source_is_high ? flow->destination_port : flow->source_port;
+	key->high_port = source_is_high ? flow->source_port : flow->destination_port;
+	key->vni_and_protocol = flow->vni << 8 | flow->tracked_protocol;
+}
+
+static __always_inline bool is_closed(__u8 flags)
+{
+	__u8 both = CONNTRACK_CLOSED_SOURCE | CONNTRACK_CLOSED_TARGET;
+
+	return flags & CONNTRACK_RESET || (flags & both) == both;
+}
+
+static __always_inline __u32 timeout_s(__u8 protocol, __u8 flags)
+{
+	if (protocol != IPPROTO_TCP)
+		return flags & CONNTRACK_REPLIED ? HAWSE_STREAM_TIMEOUT_S : HAWSE_OTHER_TIMEOUT_S;
+	if (is_closed(flags))
+		return HAWSE_CLOSE_TIMEOUT_S;
+	return flags & CONNTRACK_REPLIED ? HAWSE_TCP_TIMEOUT_S : HAWSE_SYN_TIMEOUT_S;
+}
+
+/* What policies look at: of ICMP echo always the request, as which the connection was opened. */
+static __always_inline __be16 judged_port(__u8 protocol, __be16 port)
+{
+	return protocol == IPPROTO_ICMP ? bpf_htons(ICMP_ECHO_REQUEST) : port;
+}
+
+/*
+ * Judge a connection at its ends on this host. A denial is told in the flow: direction and rule.
+ * Otherwise the rules of both ends are in the verdict.
+ */
+static __always_inline int judge_ends(struct flow *flow, struct conntrack_value *verdict,
+				      bool source_local, bool destination_local, __u8 protocol,
+				      __be16 port)
+{
+	int denied;
+
+	verdict->egress_rule = HAWSE_RULE_NONE;
+	verdict->ingress_rule = HAWSE_RULE_NONE;
+	if (source_local) {
+		denied = policy_judge(verdict->source_identity, verdict->destination_identity,
+				      DIRECTION_EGRESS, protocol, port, &verdict->egress_rule);
+		if (denied) {
+			flow->direction = DIRECTION_EGRESS;
+			flow->rule = verdict->egress_rule;
+			return denied;
+		}
+	}
+	if (destination_local) {
+		denied = policy_judge(verdict->destination_identity, verdict->source_identity,
+				      DIRECTION_INGRESS, protocol, port, &verdict->ingress_rule);
+		if (denied) {
+			flow->direction = DIRECTION_INGRESS;
+			flow->rule = verdict->ingress_rule;
+			return denied;
+		}
+	}
+	return 0;
+}
+
+/* The rules that let a connection through, for its report. */
+static __always_inline void tell_rules(struct flow *flow, const struct conntrack_value *verdict)
+{
+	bool egress = flow->source_local;
+
+	flow->rule = egress ? verdict->egress_rule : verdict->ingress_rule;
+	flow->other_rule =
+		egress && flow->destination_local ? verdict->ingress_rule : HAWSE_RULE_NONE;
+}
+
+/* In audit mode a denial is only reported. */
+static __always_inline int denied(struct __sk_buff *skb, const struct config_value *config,
+				  struct flow *flow, int result)
+{
+	if (!(config->flags & CONFIG_AUDIT))
+		return result;
+	report(skb, flow, VERDICT_AUDIT, result);
+	return 0;
+}
+
+/* Follow what the packet says of its connection. */
+static __always_inline void follow(struct conntrack_value *entry, const struct flow *flow,
+				   __u32 now)
+{
+	__u8 flags = entry->flags;
+
+	if (flow->kind == FLOW_RELATED)
+		return;
+	if (flow->reply)
+		flags |= CONNTRACK_REPLIED;
+	if (flow->tcp_flags & TCP_RST)
+		flags |= CONNTRACK_RESET;
+	if (flow->tcp_flags & TCP_FIN)
+		flags |= flow->reply ? CONNTRACK_CLOSED_TARGET : CONNTRACK_CLOSED_SOURCE;
+	/* A write that changes nothing would still take the cache line from the other CPU. */
+	if (flags != entry->flags)
+		entry->flags = flags;
+	if (now != entry->seen_s)
+		entry->seen_s = now;
+}
+
+/* A packet of a connection that is in the map. */
+static __always_inline int track_known(struct __sk_buff *skb, const struct config_value *config,
+				       struct flow *flow, struct conntrack_value *entry, __u32 now)
+{
+	struct conntrack_value verdict = {};
+	bool source_local, destination_local;
+	__be16 port;
+	int result;
+
+	/* The ends of the connection as they are now, the one that opened it first. */
+	verdict.source_identity = flow->reply ? flow->destination_identity : flow->source_identity;
+	verdict.destination_identity =
+		flow->reply ? flow->source_identity : flow->destination_identity;
+	if (flow->tracked_source != flow->source) {
+		/* A router reports: it is not an end. */
+		if (flow->reply)
+			verdict.destination_identity = entry->destination_identity;
+		else
+			verdict.source_identity = entry->source_identity;
+	}
+	if (entry->epoch == config->policy_epoch &&
+	    entry->source_identity == verdict.source_identity &&
+	    entry->destination_identity == verdict.destination_identity) {
+		if (entry->flags & CONNTRACK_DENIED) {
+			flow->direction = entry->direction;
+			flow->rule = entry->direction == DIRECTION_EGRESS ? entry->egress_rule
+									  : entry->ingress_rule;
+			return entry->reason == DROP_POLICY_DENY ? DROP(DROP_POLICY_DENY)
+								 : DROP(DROP_POLICY_DENIED);
+		}
+		follow(entry, flow, now);
+		return 0;
+	}
+	source_local = flow->reply ? flow->destination_local : flow->source_local;
+	destination_local = flow->reply ? flow->source_local : flow->destination_local;
+	port = judged_port(flow->tracked_protocol,
+			   flow->reply ? flow->source_port : flow->destination_port);
+	result = judge_ends(flow, &verdict, source_local, destination_local, flow->tracked_protocol,
+			    port);
+	if (result)
+		result = denied(skb, config, flow, result);
+	entry->source_identity = verdict.source_identity;
+	entry->destination_identity = verdict.destination_identity;
+	entry->egress_rule = verdict.egress_rule;
+	entry->ingress_rule = verdict.ingress_rule;
+	if (result) {
+		entry->reason = drop_reason(result);
+		entry->direction = flow->direction;
+		entry->flags |= CONNTRACK_DENIED;
+		entry->seen_s = now;
+		entry->epoch = config->policy_epoch;
+		return result;
+	}
+	entry->flags &= ~CONNTRACK_DENIED;
+	entry->epoch = config->policy_epoch;
+	follow(entry, flow, now);
+	return 0;
+}
+
+/* The first packet of a connection, or one that belongs to none. */
+static __always_inline int track_new(struct __sk_buff *skb, const struct config_value *config,
+				     struct flow *flow, struct conntrack_key *key,
+				     bool source_is_high, __u32 now)
+{
+	bool stateless = flow->kind == FLOW_STATELESS || flow->kind == FLOW_RELATED;
+	__be16 port = flow->protocol == IPPROTO_ICMP ? flow->icmp_type : flow->destination_port;
+	struct conntrack_value verdict = {};
+	int result;
+
+	flow->reply = 0;
+	/* Its first one was not let through, or its connection has ended. */
+	if (flow->kind == FLOW_FRAGMENT)
+		return DROP(DROP_FRAGMENT_NOT_FOUND);
+	verdict.source_identity = flow->source_identity;
+	verdict.destination_identity = flow->destination_identity;
+	result = judge_ends(flow, &verdict, flow->source_local, flow->destination_local,
+			    flow->protocol, port);
+	if (result) {
+		result = denied(skb, config, flow, result);
+		if (result)
+			return result;
+	} else {
+		tell_rules(flow, &verdict);
+		report(skb, flow, VERDICT_FORWARDED, 0);
+	}
+	if (stateless)
+		return 0;
+	verdict.epoch = config->policy_epoch;
+	verdict.flags = source_is_high ? CONNTRACK_OPENED_BY_HIGH : 0;
+	verdict.seen_s = now;
+	follow(&verdict, flow, now);
+	return hawse_conntrack.update(key, &verdict) ? DROP(DROP_CT_CREATE_FAILED) : 0;
+}
+
+/*
+ * May the packet pass? Addresses, identities and locality of both ends are in the flow. Returns 0
+ * or DROP().
+ */
+static __always_inline int track(struct __sk_buff *skb, const struct config_value *config,
+				 struct flow *flow)
+{
+	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
+	__u32 now = bpf_ktime_get_ns() / NANOSECONDS_PER_SECOND;
+	struct conntrack_value *entry = 0;
+	struct conntrack_key key = {};
+	bool expired, opened_by_high;
+
+	if (flow->kind != FLOW_STATELESS) {
+		track_key(&key, flow, source_is_high);
+		entry = hawse_conntrack.lookup(&key);
+	}
+	if (entry) {
+		opened_by_high = entry->flags & CONNTRACK_OPENED_BY_HIGH;
+		flow->reply = opened_by_high != source_is_high;
+		expired = now - entry->seen_s > timeout_s(flow->tracked_protocol, entry->flags);
+		if (!expired && !(flow->opens && (flow->reply || is_closed(entry->flags))))
+			return track_known(skb, config, flow, entry, now);
+	}
+	return track_new(skb, config, flow, &key, source_is_high, now);
+}

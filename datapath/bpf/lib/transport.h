@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * transport.h: reads what is above IPv4 into a flow: ports, flags, message types, and of fragments
+ * what their first one said.
+ *
+ * Public: read_transport. Maps: hawse_fragments.
+ */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+
+#include "drop.h"
+#include "flow.h"
+
+#define IPV4_MORE_FRAGMENTS  0x2000
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+#define TCP_FIN		     0x01
+#define TCP_SYN		     0x02
+#define TCP_RST		     0x04
+#define TCP_ACK		     0x10
+#define ICMP_ECHO_REPLY	     0
+#define ICMP_UNREACHABLE     3
+#define ICMP_ECHO_REQUEST    8
+#define ICMP_TIME_EXCEEDED   11
+#define ICMP_PARAMETER	     12
+
+/* The first bytes of a TCP header; those of UDP and SCTP begin alike. */
+struct ports_header {
+	__be16 source;
+	__be16 destination;
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8 offset;
+	__u8 flags;
+};
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 id;
+	__be16 sequence;
+};
+
+/* Only the ports; all that an ICMP error has to quote. */
+struct ports_pair {
+	__be16 source;
+	__be16 destination;
+};
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/*
+ * Find the connection that the ICMP error at this offset is about, seen in the direction in which
+ * the error goes. A router may report it, so its other end need not be the sender of the error.
+ */
+static __always_inline int read_quoted(struct __sk_buff *skb, __u32 offset, struct flow *flow)
+{
+	struct ports_pair ports = {};
+	struct icmp_header echo = {};
+	struct iphdr quoted = {};
+
+	if (bpf_skb_load_bytes(skb, offset, &quoted, sizeof(quoted)))
+		return DROP(DROP_CT_INVALID_HEADER);
+	/* It has to be about something that its receiver sent. */
+	if (quoted.version != 4 || quoted.ihl < 5 || quoted.saddr != flow->destination)
+		return DROP(DROP_CT_INVALID_HEADER);
+	if (quoted.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return 0;
+	offset += quoted.ihl * 4;
+	if (has_ports(quoted.protocol)) {
+		if (bpf_skb_load_bytes(skb, offset, &ports, sizeof(ports)))
+			return DROP(DROP_CT_INVALID_HEADER);
+		flow->source_port = ports.destination;
+		flow->destination_port = ports.source;
+	} else if (quoted.protocol == IPPROTO_ICMP) {
+		if (bpf_skb_load_bytes(skb, offset, &echo, sizeof(echo)))
+			return DROP(DROP_CT_INVALID_HEADER);
+		if (echo.type != ICMP_ECHO_REQUEST && echo.type != ICMP_ECHO_REPLY)
+			return 0;
+		flow->source_port = echo.id;
+		flow->destination_port = echo.id;
+	}
+	flow->kind = FLOW_RELATED;
+	flow->tracked_source = quoted.daddr;
+	flow->tracked_protocol = quoted.protocol;
+	return 0;
+}
+
+static __always_inline int read_icmp(struct __sk_buff *skb, __u32 offset, struct flow *flow)
+{
+	struct icmp_header icmp = {};
+
+	if (bpf_skb_load_bytes(skb, offset, &icmp, sizeof(icmp)))
+		return DROP(DROP_CT_INVALID_HEADER);
+	flow->icmp_type = bpf_htons(icmp.type);
+	switch (icmp.type) {
+	case ICMP_ECHO_REQUEST:
+		flow->opens = 1;
+		/* fall through */
+	case ICMP_ECHO_REPLY:
+		flow->source_port = icmp.id;
+		flow->destination_port = icmp.id;
+		return 0;
+	case ICMP_UNREACHABLE:
+	case ICMP_TIME_EXCEEDED:
+	case ICMP_PARAMETER:
+		flow->kind = FLOW_STATELESS;
+		return read_quoted(skb, offset + sizeof(icmp), flow);
+	default:
+		flow->kind = FLOW_STATELESS;
+		return 0;
+	}
+}
+
+static __always_inline int read_ports(struct __sk_buff *skb, __u32 offset, struct flow *flow)
+{
+	struct ports_header header = {};
+
+	if (flow->protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, offset, &header, sizeof(header)))
+			return DROP(DROP_CT_INVALID_HEADER);
+		flow->tcp_flags = header.flags;
+		flow->opens = (header.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	} else if (bpf_skb_load_bytes(skb, offset, &header, 8)) {
+		return DROP(DROP_CT_INVALID_HEADER);
+	}
+	flow->source_port = header.source;
+	flow->destination_port = header.destination;
+	return 0;
+}
+
+/* Read the headers above IPv4. */
+static __always_inline int read_transport(struct __sk_buff *skb, const struct iphdr *ipv4,
+					  struct flow *flow)
+{
+	__u16 fragment = bpf_ntohs(ipv4->frag_off);
+	__u32 offset = ETH_HLEN + ipv4->ihl * 4;
+	struct fragment_value ports = {};
+	struct fragment_value *known;
+	struct fragment_key key = {};
+	int err = 0;
+
+	flow->source = ipv4->saddr;
+	flow->destination = ipv4->daddr;
+	flow->protocol = ipv4->protocol;
+	flow->tracked_source = flow->source;
+	flow->tracked_protocol = flow->protocol;
+	if (fragment & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET)) {
+		key.source = ipv4->saddr;
+		key.destination = ipv4->daddr;
+		key.vni = flow->vni;
+		key.datagram = ipv4->id;
+		key.protocol = ipv4->protocol;
+	}
+	if (fragment & IPV4_FRAGMENT_OFFSET) {
+		known = hawse_fragments.lookup(&key);
+		if (!known)
+			return DROP(DROP_FRAGMENT_NOT_FOUND);
+		flow->kind = FLOW_FRAGMENT;
+		flow->source_port = known->source_port;
+		flow->destination_port = known->destination_port;
+		return 0;
+	}
+	if (flow->protocol == IPPROTO_ICMP)
+		err = read_icmp(skb, offset, flow);
+	else if (has_ports(flow->protocol))
+		err = read_ports(skb, offset, flow);
+	if (err)
+		return err;
+	if (fragment & IPV4_MORE_FRAGMENTS) {
+		ports.source_port = flow->source_port;
+		ports.destination_port = flow->destination_port;
+		hawse_fragments.update(&key, &ports);
+	}
+	return 0;
+}

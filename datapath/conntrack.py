@@ -1,0 +1,67 @@
+"""Decodes the connection tracking; what is decided with it is decided in ``bpf/lib/conntrack.h``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Final
+
+from datapath import abi
+from datapath.flow_event import TrackedConnection
+from datapath.maps import TypedMap
+
+_PROTOCOL_BITS: Final = 8
+_BOTH_CLOSED: Final = abi.ConntrackFlags.CLOSED_SOURCE | abi.ConntrackFlags.CLOSED_TARGET
+
+
+def connections(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], *, now_s: int) -> Iterator[TrackedConnection]:
+    """Every entry that has not expired, in the direction that opened the connection.
+
+    Args:
+        tracked: the map.
+        now_s: CLOCK_MONOTONIC in whole seconds.
+    """
+    for key, value in tracked.items():
+        protocol = key.vni_and_protocol & (1 << _PROTOCOL_BITS) - 1
+        idle_s = max(0, now_s - value.seen_s)
+        if idle_s > _timeout_s(protocol, value.flags):
+            continue
+        low, high = (IPv4Address(key.low), key.low_port), (IPv4Address(key.high), key.high_port)
+        source, destination = (high, low) if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
+        yield TrackedConnection(
+            vni=key.vni_and_protocol >> _PROTOCOL_BITS,
+            protocol=protocol,
+            source=source[0],
+            source_port=source[1],
+            destination=destination[0],
+            destination_port=destination[1],
+            source_identity=value.source_identity,
+            destination_identity=value.destination_identity,
+            state=_state(value.flags),
+            idle_s=idle_s,
+            epoch=value.epoch,
+            egress_rule=value.egress_rule,
+            ingress_rule=value.ingress_rule,
+        )
+
+
+def _is_closed(flags: int) -> bool:
+    return bool(flags & abi.ConntrackFlags.RESET) or flags & _BOTH_CLOSED == _BOTH_CLOSED
+
+
+def _timeout_s(protocol: int, flags: int) -> int:
+    replied = flags & abi.ConntrackFlags.REPLIED
+    if protocol != socket.IPPROTO_TCP:
+        return abi.STREAM_TIMEOUT_S if replied else abi.OTHER_TIMEOUT_S
+    if _is_closed(flags):
+        return abi.CLOSE_TIMEOUT_S
+    return abi.TCP_TIMEOUT_S if replied else abi.SYN_TIMEOUT_S
+
+
+def _state(flags: int) -> str:
+    if flags & abi.ConntrackFlags.DENIED:
+        return "denied"
+    if _is_closed(flags):
+        return "closing"
+    return "established" if flags & abi.ConntrackFlags.REPLIED else "new"
