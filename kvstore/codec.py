@@ -175,6 +175,8 @@ def _wire_type(annotation: Any) -> Any:
     """Translate an annotation: every type that msgspec does not check itself becomes one virtual base class."""
     if annotation in _CUSTOM_TYPES:
         return _CUSTOM_TYPES[annotation]
+    if annotation is object:
+        return Any  # whatever JSON can hold, as it stands
     if _is_record(annotation):
         return _virtual_record(annotation)
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)

@@ -13,6 +13,8 @@ from model.errors import InvalidInput
 from model.ids import DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
 from model.networks import Network
 from model.nodes import Node
+from model.policies import PolicyMode
+from model.policy_answers import Enforcement, PolicyRecord
 
 ENDPOINT = Endpoint(
     endpoint_id=EndpointId("e1"),
@@ -43,6 +45,12 @@ NETWORK = Network(
     docker_ids=(("@swarm", DockerNetworkId("n1")), ("host-1", DockerNetworkId("n2"))),
 )
 POOL = PoolRecord(pool=ip_network("10.1.0.0/16"), holders=("@swarm", "host-1"), gateway=ip_address("10.1.0.1"))
+POLICY = PolicyRecord(
+    document={"kind": "Policy", "spec": {"ingress": [{}], "n": 1, "f": 1.5, "off": None, "on": True}},
+    applied_at="2026-01-02T03:04:05Z",
+    applied_on=NodeName("host-1"),
+)
+ENFORCEMENT = Enforcement(revision=7, mode=PolicyMode.ALWAYS, audit=True, problem="full")
 ADDRESS = AddressRecord(kind=AddressKind.GATEWAY, holders=("host-1",), granted_at="2026-01-02T03:04:05Z")
 
 
@@ -57,6 +65,8 @@ class Nested:
 @pytest.mark.parametrize(
     "record",
     [
+        POLICY,
+        ENFORCEMENT,
         ENDPOINT,
         dataclasses.replace(ENDPOINT, sandbox_key=None),
         NODE,
