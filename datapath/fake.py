@@ -34,6 +34,7 @@ class FakeDatapath:
         packet_counters: what :meth:`counters` answers; for tests to set.
         policy: the table that was applied last, and ``epoch`` how often it changed.
         reported: what :meth:`flow_events` hands out next; for tests to fill.
+        unreported: how many reports it says were lost; begins anew each time.
         failures: errors by method name; each is raised once, before the method does anything.
     """
 
@@ -45,6 +46,7 @@ class FakeDatapath:
         self.policy = PolicyTable()
         self.epoch = 0
         self.reported: list[FlowEvent] = []
+        self.unreported = 0
         self.failures: dict[str, HawseError] = {}
         self.closed = False
         self._endpoints: dict[EndpointId, LocalEndpoint] = {}
@@ -158,7 +160,8 @@ class FakeDatapath:
         self._require_started("flow_events")
         with self._lock:
             events, self.reported = self.reported, []
-            return FlowEvents(events=tuple(events))
+            lost, self.unreported = self.unreported, 0
+            return FlowEvents(events=tuple(events), lost=lost)
 
     def counters(self) -> Sequence[PacketCounter]:
         """See :meth:`datapath.api.Datapath.counters`."""
