@@ -133,9 +133,8 @@ class Part:
         """A text; None, and a fault, when it is none."""
         if isinstance(self.value, str):
             return self.value
-        hint = ""
-        if isinstance(self.value, bool | int | float):
-            hint = f": write {json.dumps(json.dumps(self.value))}, with the quotes"
+        # What a float was written like is lost: 1.10 has become 1.1.
+        hint = ": put it into quotes" if isinstance(self.value, bool | int | float) else ""
         self.fault(f"has to be text, not {kind_of(self.value)}{hint}")
         return None
 

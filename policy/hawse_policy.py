@@ -100,11 +100,7 @@ def _default_deny(fields: Mapping[str, Part]) -> Mapping[str, bool]:
     if "enableDefaultDeny" not in fields:
         return {}
     flags = fields["enableDefaultDeny"].fields(("ingress", "egress"), null_is_absent=False) or {}
-    said = {direction: part.flag() for direction, part in flags.items()}
-    for direction, section in (("ingress", "ingressDeny"), ("egress", "egressDeny")):
-        if said.get(direction) is False and section in fields:
-            flags[direction].fault(f"is not supported together with {section}: it is judged in a closed direction only")
-    return {direction: flag for direction, flag in said.items() if flag is not None}
+    return {direction: flag for direction, part in flags.items() if (flag := part.flag()) is not None}
 
 
 def _rules(fields: Mapping[str, Part], sections: tuple[str, str], refused: Mapping[str, str]) -> tuple[Rule, ...]:
