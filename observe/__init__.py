@@ -1,1 +1,1 @@
-"""The agent's own API for operators: state of the node and of the cluster, read only."""
+"""The agent's own API for operators: state of the node and of the cluster, its policies, and what became of packets."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import ipaddress
+from collections.abc import Sequence
 from typing import Final
 
-from datapath.api import EndpointSpec, Feature, LocalEndpoint, PacketCounter
+from datapath.api import Feature, PacketCounter
 from kvstore.store import StoreStatus
-from model.addresses import IPAddress, IPNetwork
-from model.endpoints import Endpoint
-from model.errors import DatapathError, StoreError
+from model.addresses import IPNetwork
+from model.errors import StoreError
 from model.ids import NodeName
 from model.nodes import Node
 from observe.document import (
@@ -23,8 +23,6 @@ from observe.document import (
     CountsDocument,
     DatapathDocument,
     DockerNetworkDocument,
-    EndpointDocument,
-    EndpointsDocument,
     FeatureDocument,
     FindingDocument,
     NetworkDocument,
@@ -35,6 +33,8 @@ from observe.document import (
     StatusDocument,
     StoreDocument,
 )
+from observe.order import address_order, network_order
+from observe.policy_describe import policy_status
 from observe.state import AgentState, AgentStatus, DatapathStatus
 
 _LARGEST_JSON_INTEGER: Final = 2**53
@@ -44,13 +44,15 @@ _LARGEST_JSON_INTEGER: Final = 2**53
 def status(state: AgentState) -> StatusDocument:
     """Describe the agent and what it depends on; answers also when the store has never been reached."""
     now = state.status()
-    problems = _problems(now)
+    problems = _problems(now, state.policies.problems())
     try:
         counts = _counts(state)
         nodes = _nodes(state)
+        policy = policy_status(state)
     except StoreError:
         counts = None
         nodes = None
+        policy = None
     return StatusDocument(
         healthy=not problems,
         problems=problems,
@@ -65,6 +67,7 @@ def status(state: AgentState) -> StatusDocument:
         ),
         store=_store(now.store),
         datapath=_datapath(now.datapath),
+        policy=policy,
         counts=counts,
         nodes=nodes,
     )
@@ -88,32 +91,9 @@ def networks(state: AgentState) -> NetworksDocument:
             endpoints=endpoints[network.pool],
             docker_networks=[DockerNetworkDocument(holder=holder, id=ident) for holder, ident in network.docker_ids],
         )
-        for network in sorted(state.networks(), key=lambda network: _pool_order(network.pool))
+        for network in sorted(state.networks(), key=lambda network: network_order(network.pool))
     ]
     return NetworksDocument(networks=found, warning=state.staleness())
-
-
-def endpoints(state: AgentState) -> EndpointsDocument:
-    """Describe the container interfaces, by network and address.
-
-    While the store has not been reached, those of this host, as the kernel has them.
-    """
-    here = state.node()
-    try:
-        recorded = sorted(state.endpoints(), key=_endpoint_order)
-    except StoreError as err:
-        return EndpointsDocument(
-            endpoints=[_kernel_endpoint(local, local.spec, here) for local in state.interfaces() if local.spec],
-            warning=f"only the interfaces of this host are shown, as the kernel has them: {err}",
-        )
-    warning = state.staleness()
-    try:
-        interfaces = {local.endpoint_id: local.host_ifname for local in state.interfaces()}
-    except DatapathError as err:
-        interfaces = {}
-        warning = f"the interfaces of this host are not shown: {err}"
-    found = [_endpoint(endpoint, here=here, interface=interfaces.get(endpoint.endpoint_id)) for endpoint in recorded]
-    return EndpointsDocument(endpoints=found, warning=warning)
 
 
 def addresses(state: AgentState) -> AddressesDocument:
@@ -130,10 +110,10 @@ def addresses(state: AgentState) -> AddressesDocument:
             capacity=_capacity(record.pool),
             created_at=record.created_at,
         )
-        for record in sorted(state.pools(), key=lambda record: _pool_order(record.pool))
+        for record in sorted(state.pools(), key=lambda record: network_order(record.pool))
     ]
     found = []
-    for item in sorted(held, key=lambda item: (_pool_order(item.pool), _address_order(item.address))):
+    for item in sorted(held, key=lambda item: (network_order(item.pool), address_order(item.address))):
         owner = owners.get((item.pool, item.address))
         found.append(
             AddressDocument(
@@ -179,8 +159,8 @@ def counters(state: AgentState) -> CountersDocument:
     )
 
 
-def _problems(now: AgentStatus) -> list[str]:
-    problems = list(now.problems)
+def _problems(now: AgentStatus, policy_problems: Sequence[str]) -> list[str]:
+    problems = [*now.problems, *policy_problems]
     if not now.store.healthy:
         problems.append(f"the store (etcd) is not healthy: {now.store.detail}")
     problems += [
@@ -221,40 +201,6 @@ def _node(node: Node, *, here: NodeName, alive: frozenset[NodeName]) -> NodeDocu
     )
 
 
-def _endpoint(endpoint: Endpoint, *, here: NodeName, interface: str | None) -> EndpointDocument:
-    return EndpointDocument(
-        id=endpoint.endpoint_id,
-        node=endpoint.node,
-        network=str(endpoint.network),
-        docker_network=endpoint.docker_network,
-        vni=endpoint.vni,
-        addresses=[str(address) for address in endpoint.addresses],
-        mac=str(endpoint.mac),
-        identity=endpoint.identity,
-        interface=interface if endpoint.node == here else None,
-        sandbox=endpoint.sandbox_key,
-        this_node=endpoint.node == here,
-        created_at=endpoint.created_at,
-    )
-
-
-def _kernel_endpoint(local: LocalEndpoint, spec: EndpointSpec, here: NodeName) -> EndpointDocument:
-    return EndpointDocument(
-        id=local.endpoint_id,
-        node=here,
-        network=None,
-        docker_network=None,
-        vni=spec.vni,
-        addresses=[str(address) for address in spec.addresses],
-        mac=str(spec.mac),
-        identity=spec.identity,
-        interface=local.host_ifname,
-        sandbox=None,
-        this_node=True,
-        created_at="",
-    )
-
-
 def _store(store: StoreStatus) -> StoreDocument:
     return StoreDocument(
         healthy=store.healthy,
@@ -286,19 +232,3 @@ def _capacity(pool: IPNetwork) -> int | None:
     unusable = 2 if isinstance(pool, ipaddress.IPv4Network) else 1
     capacity = max(pool.num_addresses - unusable, 0)
     return capacity if capacity <= _LARGEST_JSON_INTEGER else None
-
-
-def _pool_order(pool: IPNetwork) -> tuple[int, int, int]:
-    return (pool.version, int(pool.network_address), pool.prefixlen)
-
-
-def _address_order(address: IPAddress) -> tuple[int, int]:
-    return (address.version, int(address))
-
-
-def _endpoint_order(endpoint: Endpoint) -> tuple[tuple[int, int, int], list[tuple[int, int]], str]:
-    return (
-        _pool_order(endpoint.network),
-        [_address_order(address) for address in endpoint.addresses],
-        endpoint.endpoint_id,
-    )

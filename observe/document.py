@@ -1,22 +1,19 @@
 """The JSON documents of the agent's API: field names are stable, fields may be added.
 
 Dataclasses of plain JSON types. ``scripts/openapi.py`` makes ``docs/openapi.json`` from them, descriptions included.
-What fills them is in ``observe/describe.py``.
+Here are those that ``observe/describe.py`` fills; those of endpoints, policies, identities and maps have files of their
+own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-Cidr: TypeAlias = Annotated[str, Meta(description="An address pool in CIDR notation, 10.1.0.0/16.")]
-Address: TypeAlias = Annotated[str, Meta(description="An IPv4 or IPv6 address.")]
-Time: TypeAlias = Annotated[str, Meta(description="RFC 3339 in UTC; empty when it is not known.")]
-Staleness: TypeAlias = Annotated[
-    str | None, Meta(description="A sentence that says why this may be out of date; null while it is not.")
-]
+from observe.document_fields import Address, Cidr, Staleness, Time
+from observe.policy_document import PolicyStatusDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +108,10 @@ class StatusDocument:
     agent: AgentDocument
     store: StoreDocument
     datapath: DatapathDocument
+    policy: Annotated[
+        PolicyStatusDocument | None,
+        Meta(description="Null when the store has not been reached since the agent started."),
+    ]
     counts: Annotated[
         CountsDocument | None, Meta(description="Null when the store has not been reached since the agent started.")
     ]
@@ -154,36 +155,6 @@ class NetworksDocument:
     """The hawse networks of the cluster."""
 
     networks: list[NetworkDocument]
-    warning: Staleness
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointDocument:
-    """A container's interface in a network."""
-
-    id: Annotated[str, Meta(description="Docker's id of the endpoint.")]
-    node: str
-    network: Annotated[
-        str | None, Meta(description="The network's pool; null when only the kernel is known, because etcd is away.")
-    ]
-    docker_network: Annotated[str | None, Meta(description="Docker's id of the network; null like network.")]
-    vni: int
-    addresses: list[Address]
-    mac: str
-    identity: Annotated[int, Meta(description="Security identity.")]
-    interface: Annotated[
-        str | None, Meta(description="Host end of its veth pair; null on another node, or when the kernel has none.")
-    ]
-    sandbox: Annotated[str | None, Meta(description="The container's network namespace, once it has joined.")]
-    this_node: bool
-    created_at: Time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointsDocument:
-    """The endpoints of the cluster."""
-
-    endpoints: list[EndpointDocument]
     warning: Staleness
 
 

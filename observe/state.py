@@ -1,23 +1,26 @@
 """What the agent's API asks of the agent: one Protocol, in the terms of the model.
 
 The registries, the allocator and the datapath hold this state; ``plugin/wiring.py`` joins them into one object of this
-shape. Nothing here changes anything.
+shape. What the API asks of policies, and what it may change, is in ``observe/policy_state.py``.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from datapath.api import Feature, LocalEndpoint, PacketCounter
+from datapath.api import Feature, IpcacheKey, LocalEndpoint, PacketCounter, Place
+from datapath.flow_event import TrackedConnection
+from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
 from model.addresses import AddressRecord, IPAddress, IPNetwork, PoolRecord
 from model.endpoints import Endpoint
 from model.ids import NodeName
 from model.networks import Network
 from model.nodes import Node
+from observe.policy_state import PolicyState
 
 
 class Scope(enum.StrEnum):
@@ -95,8 +98,13 @@ class AgentState(Protocol):
     The listings show the cluster as this node last saw it: when the store goes away they keep answering, and
     :meth:`staleness` says so. All but :meth:`status`, :meth:`node` and :meth:`staleness` raise:
         StoreUnavailable: nothing is known yet, because the store has not been reached since the agent started.
-        DatapathError: the kernel did not answer (``interfaces``, ``counters``).
+        DatapathError: the kernel did not answer (``interfaces``, ``counters`` and what is read from the maps).
     """
+
+    @property
+    def policies(self) -> PolicyState:
+        """What is known of policies and identities."""
+        ...
 
     def node(self) -> NodeName:
         """Name of this node."""
@@ -144,4 +152,20 @@ class AgentState(Protocol):
 
     def counters(self) -> Sequence[PacketCounter]:
         """Packets and bytes of this node by outcome and direction."""
+        ...
+
+    def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
+        """The policy entries, as the kernel has them."""
+        ...
+
+    def policy_prefixes(self) -> Mapping[IPNetwork, int]:
+        """The identities of address prefixes, as the kernel has them."""
+        ...
+
+    def connections(self) -> Sequence[TrackedConnection]:
+        """The connections that the kernel tracks."""
+        ...
+
+    def ipcache(self) -> Mapping[IpcacheKey, Place]:
+        """Where every address is, as the kernel has it."""
         ...

@@ -39,8 +39,8 @@ def refusing_applications(reason: str) -> tuple[Flask, Flask]:
     )
     operator = Flask(__name__, static_folder=None)
 
-    @operator.route("/", defaults={"path": ""})
-    @operator.route("/<path:path>")
+    @operator.route("/", defaults={"path": ""}, methods=["GET", "POST"])
+    @operator.route("/<path:path>", methods=["GET", "POST"])
     def refuse(path: str) -> tuple[Response, int]:
         del path
         return jsonify(error=reason), 500

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from datapath.api import Direction, EndpointSpec, Feature, LocalEndpoint, PacketCounter
+from datapath.api import Direction, EndpointSpec, Feature, IpcacheKey, LocalEndpoint, PacketCounter, Place
+from datapath.flow_event import TrackedConnection
+from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
-from model.addresses import AddressKind, AddressRecord, MacAddress, PoolRecord
+from model.addresses import AddressKind, AddressRecord, IPNetwork, MacAddress, PoolRecord
 from model.endpoints import Endpoint
 from model.errors import HawseError
-from model.ids import IDENTITY_INIT, DockerNetworkId, EndpointId, NodeName, Vni
+from model.ids import IDENTITY_INIT, IDENTITY_WORLD, DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
+from model.labels import Labels
 from model.networks import Network
 from model.nodes import Node
 from observe.state import (
@@ -23,14 +26,14 @@ from observe.state import (
     ProgramOrigin,
     Scope,
 )
+from tests.support.policy_state import DB, HERE, RULE, THERE, WEB, FixedPolicyState
 
-HERE = NodeName("alpha")
-THERE = NodeName("beta")
 POOL = ipaddress.ip_network("10.1.0.0/24")
 OTHER_POOL = ipaddress.ip_network("10.9.0.0/16")
 CREATED = "2026-03-01T10:00:00Z"
 ENDPOINT_HERE = EndpointId("1f" * 32)
 ENDPOINT_THERE = EndpointId("2e" * 32)
+PREFIX_IDENTITY = 0x01000000
 
 
 def a_status() -> AgentStatus:
@@ -78,7 +81,15 @@ def a_mac(address: str) -> MacAddress:
     return MacAddress(f"0a:00:00:00:00:{int(address.rpartition('.')[2]):02x}")
 
 
-def an_endpoint(ident: EndpointId, node: NodeName, address: str) -> Endpoint:
+def an_endpoint(
+    ident: EndpointId,
+    node: NodeName,
+    address: str,
+    *,
+    identity: IdentityId = IDENTITY_INIT,
+    labels: Labels | None = None,
+    container: str = "",
+) -> Endpoint:
     ip = ipaddress.ip_address(address)
     return Endpoint(
         endpoint_id=ident,
@@ -88,6 +99,9 @@ def an_endpoint(ident: EndpointId, node: NodeName, address: str) -> Endpoint:
         vni=Vni(4097),
         addresses=(ip,),
         mac=a_mac(address),
+        identity=identity,
+        labels=labels,
+        container=container,
         sandbox_key="/var/run/docker/netns/abc",
         created_at=CREATED,
     )
@@ -105,11 +119,30 @@ def a_counter(reason: int, text: str, direction: Direction, packets: int) -> Pac
     return PacketCounter(reason=reason, text=text, direction=direction, packets=packets, bytes=packets * 100)
 
 
+def a_connection(source_port: int, idle_s: float) -> TrackedConnection:
+    return TrackedConnection(
+        vni=4097,
+        protocol=6,
+        source=ipaddress.ip_address("10.1.0.10"),
+        source_port=source_port,
+        destination=ipaddress.ip_address("10.1.0.9"),
+        destination_port=5432,
+        source_identity=WEB,
+        destination_identity=DB,
+        state="established",
+        idle_s=idle_s,
+        epoch=7,
+        egress_rule=0,
+        ingress_rule=RULE,
+    )
+
+
 class FixedAgentState(AgentState):
     """Answers what stands in its attributes; raises ``store_error`` and ``kernel_error`` where the real one would."""
 
     def __init__(self) -> None:
         self.now = a_status()
+        self.fixed_policies = FixedPolicyState()
         self.stale: str | None = None
         self.store_error: Exception | None = None
         self.kernel_error: HawseError | None = None
@@ -126,7 +159,14 @@ class FixedAgentState(AgentState):
         )
         self.known_endpoints: Sequence[Endpoint] = (
             an_endpoint(ENDPOINT_THERE, THERE, "10.1.0.10"),
-            an_endpoint(ENDPOINT_HERE, HERE, "10.1.0.9"),
+            an_endpoint(
+                ENDPOINT_HERE,
+                HERE,
+                "10.1.0.9",
+                identity=DB,
+                labels=Labels.of({"app": "db", "com.docker.stack.namespace": "shop"}),
+                container="shop_db.1",
+            ),
         )
         self.kernel_interfaces: Sequence[LocalEndpoint] = (
             LocalEndpoint(
@@ -139,7 +179,7 @@ class FixedAgentState(AgentState):
                     vni=Vni(4097),
                     addresses=(ipaddress.ip_address("10.1.0.9"),),
                     mac=a_mac("10.1.0.9"),
-                    identity=IDENTITY_INIT,
+                    identity=DB,
                     mtu_bytes=1450,
                 ),
             ),
@@ -159,6 +199,29 @@ class FixedAgentState(AgentState):
             a_counter(132, "invalid source", Direction.EGRESS, 12),
             a_counter(0, "forwarded", Direction.EGRESS, 100),
         )
+
+        self.entries: Mapping[PolicyKey, PolicyVerdict] = {
+            PolicyKey(DB, PREFIX_IDENTITY, Direction.INGRESS): PolicyVerdict(deny=True, rule=99),
+            PolicyKey(DB, WEB, Direction.INGRESS, 6, 5432, 16): PolicyVerdict(deny=False, rule=RULE),
+            PolicyKey(DB, 0, Direction.EGRESS, 17, 32768, 1): PolicyVerdict(deny=False, rule=RULE),
+        }
+        self.prefixes: Mapping[IPNetwork, int] = {ipaddress.ip_network("192.0.2.0/24"): PREFIX_IDENTITY}
+        self.tracked: Sequence[TrackedConnection] = (a_connection(40002, 61.0), a_connection(40001, 0.25))
+        self.places: Mapping[IpcacheKey, Place] = {
+            IpcacheKey(Vni(4097), ipaddress.ip_address("10.1.0.10")): Place(
+                identity=WEB, tunnel_endpoint=ipaddress.ip_address("192.0.2.2"), ifindex=0
+            ),
+            IpcacheKey(Vni(4097), ipaddress.ip_address("10.1.0.9")): Place(
+                identity=DB, tunnel_endpoint=None, ifindex=7
+            ),
+            IpcacheKey(Vni(17), ipaddress.ip_address("10.1.0.9")): Place(
+                identity=IDENTITY_WORLD, tunnel_endpoint=None, ifindex=0
+            ),
+        }
+
+    @property
+    def policies(self) -> FixedPolicyState:
+        return self.fixed_policies
 
     def change_status(self, **changes: object) -> None:
         self.now = dataclasses.replace(self.now, **changes)  # type: ignore[arg-type]  # any field, by name
@@ -207,6 +270,22 @@ class FixedAgentState(AgentState):
     def counters(self) -> Sequence[PacketCounter]:
         self._ask_kernel()
         return self.packet_counters
+
+    def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
+        self._ask_kernel()
+        return self.entries
+
+    def policy_prefixes(self) -> Mapping[IPNetwork, int]:
+        self._ask_kernel()
+        return self.prefixes
+
+    def connections(self) -> Sequence[TrackedConnection]:
+        self._ask_kernel()
+        return self.tracked
+
+    def ipcache(self) -> Mapping[IpcacheKey, Place]:
+        self._ask_kernel()
+        return self.places
 
     def _ask_store(self) -> None:
         if self.store_error is not None:

@@ -13,7 +13,19 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "null": type(None),
 }
-_KNOWN = {"$ref", "anyOf", "description", "enum", "items", "properties", "required", "title", "type"}
+_KNOWN = {
+    "$ref",
+    "additionalProperties",
+    "anyOf",
+    "default",
+    "description",
+    "enum",
+    "items",
+    "properties",
+    "required",
+    "title",
+    "type",
+}
 
 
 def violations(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str = "answer") -> list[str]:
@@ -39,12 +51,15 @@ def _inner_violations(value: Any, schema: dict[str, Any], root: dict[str, Any], 
     found = []
     for number, item in enumerate(value if "items" in schema else ()):
         found += violations(item, schema["items"], root, f"{where}[{number}]")
-    if "properties" not in schema:
+    more = schema.get("additionalProperties")
+    if "properties" not in schema and more is None:
         return found
-    found += [f"{where}: has no {name}" for name in schema["required"] if name not in value]
+    found += [f"{where}: has no {name}" for name in schema.get("required", ()) if name not in value]
     for name, field in value.items():
-        if name in schema["properties"]:
+        if name in schema.get("properties", ()):
             found += violations(field, schema["properties"][name], root, f"{where}.{name}")
+        elif more:
+            found += violations(field, more, root, f"{where}.{name}")
         else:
             found.append(f"{where}: has {name}, which the description does not know")
     return found

@@ -233,10 +233,18 @@ def test_unknown_path_is_404_and_names_the_paths_there_are(client: FlaskClient) 
     assert "/v1/status" in response.get_json()["error"]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
-def test_nothing_can_be_changed(client: FlaskClient, route: Any) -> None:
-    response = client.post(route.path, json={})
+CHANGING = {"/v1/policies", "/v1/policies/validate", "/v1/policies/delete", "/v1/policies/trace"}
+
+
+def test_only_policies_can_be_changed() -> None:
+    assert {route.path for route in ROUTES if route.method != "GET"} == CHANGING
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} - CHANGING))
+def test_what_can_only_be_read_says_so(client: FlaskClient, method: str, path: str) -> None:
+    response = client.open(path.format(name="db-from-api", number=1), method=method)
 
     assert response.status_code == 405
-    assert "GET" in response.get_json()["error"]
+    assert response.get_json() == {"error": f"{method} is not possible here: use GET, HEAD, OPTIONS"}
     assert "GET" in response.headers["Allow"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.errors import Fault, InvalidDocument
 from observe.api import create_agent_app
 from observe.openapi import describe_api
 from observe.routes import ROUTES, Route
@@ -25,21 +27,53 @@ def test_committed_description_is_made_from_the_code() -> None:
 def test_description_has_the_routes_of_the_application() -> None:
     app = create_agent_app(FixedAgentState())
 
-    assert set(DESCRIPTION["paths"]) == {rule.rule for rule in app.url_map.iter_rules()}
+    served = {
+        (re.sub(r"<path:(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    described = {(path, method) for path, operations in DESCRIPTION["paths"].items() for method in operations}
+    assert described == served
 
 
-def _schema_of(path: str, status: int) -> Any:
-    return DESCRIPTION["paths"][path]["get"]["responses"][str(status)]["content"]["application/json"]["schema"]
+def test_operations_have_names_of_their_own() -> None:
+    names = [operation["operationId"] for path in DESCRIPTION["paths"].values() for operation in path.values()]
+
+    assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+def test_every_parameter_of_a_path_is_described() -> None:
+    for path, operations in DESCRIPTION["paths"].items():
+        for operation in operations.values():
+            described = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+            assert described == set(re.findall(r"{(\w+)}", path))
+
+
+def _schema_of(path: str, status: int, method: str = "get") -> Any:
+    return DESCRIPTION["paths"][path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
+
+
+BODIES: dict[str, Any] = {
+    "/v1/policies": {"data": "kind: Policy"},
+    "/v1/policies/validate": {"data": "kind: Policy"},
+    "/v1/policies/delete": {"json": {"names": ["db-from-api"]}},
+    "/v1/policies/trace": {"json": {"from": "app=api", "to": "1002", "dport": "5432/tcp"}},
+}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_answer_matches_its_schema(route: Route) -> None:
     state = FixedAgentState()
     state.found = (Finding(kind="leaked-address", subject="10.1.0.9", detail="no endpoint has it"),)
+    client = create_agent_app(state).test_client()
 
-    response = create_agent_app(state).test_client().get(route.path)
+    if route.method == "POST":
+        response = client.post(route.path, **BODIES[route.path])
+    else:
+        response = client.get(route.path.format(name="db-from-api", number=1002))
 
-    assert violations(response.get_json(), _schema_of(route.path, 200), DESCRIPTION) == []
+    assert response.status_code == 200, response.text
+    assert violations(response.get_json(), _schema_of(route.path, 200, route.method.lower()), DESCRIPTION) == []
 
 
 def test_error_matches_its_schema() -> None:
@@ -49,6 +83,25 @@ def test_error_matches_its_schema() -> None:
     response = create_agent_app(state).test_client().get("/v1/nodes")
 
     assert violations(response.get_json(), _schema_of("/v1/nodes", 500), DESCRIPTION) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/policies", "/v1/policies/validate"])
+def test_refusal_matches_its_schema(path: str) -> None:
+    state = FixedAgentState()
+    state.policies.error = InvalidDocument([Fault("spec", "is missing")])
+
+    response = create_agent_app(state).test_client().post(path, data="{}")
+
+    assert violations(response.get_json(), _schema_of(path, 400, "post"), DESCRIPTION) == []
+
+
+def test_question_in_the_body_is_described() -> None:
+    content = DESCRIPTION["paths"]["/v1/policies/trace"]["post"]["requestBody"]["content"]
+    schema = content["application/json"]["schema"]
+
+    assert violations({"from": "app=api", "to": "world"}, schema, DESCRIPTION) == []
+    assert violations({"from": "app=api"}, schema, DESCRIPTION) == ["answer: has no to"]
+    assert violations({"from": "a=b", "to": "world", "colour": "blue"}, schema, DESCRIPTION) != []
 
 
 @pytest.mark.parametrize(
