@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.endpoints import EndpointRegistry
 from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
 from cluster.views import ClusterViews
-from datapath.api import Datapath, LocalEndpoint, PacketCounter
+from datapath.api import Datapath, IpcacheKey, LocalEndpoint, PacketCounter, Place
+from datapath.flow_event import TrackedConnection
+from datapath.policy_table import PolicyKey, PolicyVerdict
 from ipam.check import DockerNetworks, check
 from ipam.inventory import read_records
 from ipam.service import Ipam
 from kvstore.store import Store
-from model.addresses import IPAddress, PoolRecord
+from model.addresses import IPAddress, IPNetwork, PoolRecord
 from model.clock import Clock
 from model.endpoints import Endpoint
 from model.errors import StoreUnavailable
 from model.ids import DockerNetworkId, NodeName
 from model.networks import Network
 from model.nodes import Node
+from observe.policy_state import PolicyState
 from observe.state import AgentStatus, DatapathStatus, Finding, HeldAddress, ProgramOrigin, Scope
 
 
@@ -57,6 +60,7 @@ class Sources:
     docker_networks: Callable[[], frozenset[DockerNetworkId] | None]
     """Ids of the networks that the engine knows; None when it does not answer."""
     clock: Clock
+    policies: PolicyState | None = None
 
 
 class OperatorState:
@@ -65,6 +69,13 @@ class OperatorState:
     def __init__(self, identity: Identity, sources: Sources) -> None:
         self._identity = identity
         self._sources = sources
+
+    @property
+    def policies(self) -> PolicyState:
+        """What is known of policies and identities."""
+        if self._sources.policies is None:
+            raise StoreUnavailable("policies are not connected")
+        return self._sources.policies
 
     def node(self) -> NodeName:
         """Name of this node."""
@@ -145,6 +156,22 @@ class OperatorState:
     def counters(self) -> Sequence[PacketCounter]:
         """Packets and bytes of this node by outcome and direction."""
         return self._sources.datapath.counters()
+
+    def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
+        """The policy entries, as the kernel has them."""
+        return self._sources.datapath.policy_entries()
+
+    def policy_prefixes(self) -> Mapping[IPNetwork, int]:
+        """The identities of address prefixes, as the kernel has them."""
+        return self._sources.datapath.policy_prefixes()
+
+    def connections(self) -> Sequence[TrackedConnection]:
+        """The connections that the kernel tracks."""
+        return self._sources.datapath.connections()
+
+    def ipcache(self) -> Mapping[IpcacheKey, Place]:
+        """Where every address is, as the kernel has it."""
+        return self._sources.datapath.ipcache()
 
     def _require_known(self) -> None:
         views = self._sources.views
