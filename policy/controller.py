@@ -10,8 +10,8 @@
 4. What is enforced is said in the store by revision (:mod:`policy.enforcement`), when a policy was written and when it
    begins or ceases to work; not for a change of endpoints or identities.
 
-An endpoint is closed until the rules of its identity are in the kernel: whoever connects one calls :meth:`ensure_ready`
-with its identity first.
+An endpoint is closed until the rules of its identity are in the kernel. Whoever connects one says so first
+(:meth:`PolicyController.expect`), and waits before it is used (:meth:`PolicyController.wait_ready`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from datapath.api import Datapath
@@ -37,6 +37,7 @@ from model.policy_answers import Enforcement, RuleReference
 from policy.compilation import Compilation
 from policy.compiler import PolicyCompiler
 from policy.enforcement import EnforcementPublisher
+from policy.health import PolicyHealth
 from policy.inputs import Gathered, InputGatherer
 from policy.views import PolicyViews
 
@@ -46,28 +47,6 @@ _STOP_S: Final = 2.0
 _FORMER_RULES: Final = 10_000
 _PROBLEM_LENGTH: Final = 1_000
 """A node's word in the store is read by all nodes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyHealth:
-    """How the kernel follows the policies."""
-
-    applied_revision: int = 0
-    """Every policy write up to this store revision is in the kernel; 0 before the first time."""
-    epoch: int = 0
-    """The datapath's policy epoch."""
-    failures: int = 0
-    """Errors in a row; 0 when all is well."""
-    error: str = ""
-    """The last error while there are failures, otherwise empty."""
-    exhausted: int = 0
-    """How often a table did not fit into the kernel since the agent started."""
-    compilations: int = 0
-    """How often a table was compiled."""
-    entries: int = 0
-    """Entries of the table in the kernel."""
-    last_apply_s: float = 0.0
-    """Seconds from the last change (the first of those taken together) until it was in the kernel."""
 
 
 class PolicyController:
@@ -179,22 +158,30 @@ class PolicyController:
         with self._changed:
             return self._rules.get(number)
 
-    def ensure_ready(self, identity: IdentityId, timeout_s: float) -> bool:
-        """Have the rules of an identity in the kernel before an endpoint of this node gets it.
-
-        Call it before the interface is connected or its identity changed: it is closed while this has not worked. When
-        the time is over that is logged, and the work goes on.
-        """
+    def expect(self, identity: IdentityId) -> None:
+        """Write the rules of an identity for endpoints of this node that will have it soon; returns at once."""
         self._gatherer.expect(identity)
         with self._changed:
             if not self._is_ready(identity):
                 self._mark()
-                self._changed.wait_for(lambda: self._stopping or self._is_ready(identity), timeout_s)
-            ready, error = self._is_ready(identity), self._health.error
+
+    def wait_ready(self, identity: IdentityId, timeout_s: float) -> bool:
+        """Wait until the kernel judges endpoints of this identity by its rules; False when it does not in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._is_ready(identity), timeout_s)
+            return self._is_ready(identity)
+
+    def ensure_ready(self, identity: IdentityId, timeout_s: float) -> bool:
+        """Have the rules of an identity in the kernel before an endpoint of this node gets it.
+
+        When the time is over that is logged; the work goes on, and the endpoint is closed until it is done.
+        """
+        self.expect(identity)
+        ready = self.wait_ready(identity, timeout_s)
         if not ready:
             log.warning(
-                "policy of an identity is not in the kernel yet, its endpoints are closed until it is",
-                extra={"identity": identity, "waited_s": timeout_s, "error": error},
+                "rules of an identity are not in the kernel yet, its endpoints are closed until they are",
+                extra={"identity": identity, "waited_s": timeout_s, "error": self.health.error},
             )
         return ready
 

@@ -10,6 +10,7 @@ from typing import Any
 from kvstore import keys
 from kvstore.first_read import FirstRead
 from kvstore.watcher import Change, View
+from model.deadline import remaining_s
 from model.ids import NodeName
 from model.nodes import Node
 from model.policy_answers import Enforcement, NodeRollout, Rollout
@@ -68,7 +69,7 @@ class RolloutWatch:
         for read in self._read:
             read.require()
         asked = self._policies.written_revision if revision is None else revision
-        ends = time.monotonic() + wait_s
+        ends = time.monotonic() + remaining_s(wait_s)
         while True:
             with self._changed:
                 seen = self._changes
