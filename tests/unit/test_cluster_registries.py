@@ -16,7 +16,8 @@ from kvstore import keys
 from kvstore.store import Put
 from model.deadline import deadline
 from model.errors import Conflict, DeadlineExceeded, EndpointNotFound, NetworkNotFound, StoreUnavailable
-from model.ids import VNI_MAX, DockerNetworkId, EndpointId, Vni
+from model.ids import IDENTITY_INIT, VNI_MAX, DockerNetworkId, EndpointId, IdentityId, Vni
+from model.labels import Labels
 from tests.support.cluster_world import DOCKER_ID, POOL, Agent, ClusterWorld
 
 GATEWAY = ipaddress.ip_address("10.1.0.1")
@@ -126,6 +127,71 @@ def test_endpoint_is_found_by_id_and_by_address_on_every_node(
     assert list(node_b.endpoints.local()) == []
     with pytest.raises(EndpointNotFound, match="not recorded on node node-b"):
         node_b.endpoints.get(endpoint.endpoint_id)
+
+
+def test_learned_labels_are_recorded_once_and_known_everywhere(
+    world: ClusterWorld, node_a: Agent, node_b: Agent
+) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    node_a.endpoints.set_sandbox(endpoint.endpoint_id, "/run/docker/netns/0123456789ab")
+    learned = {"identity": IdentityId(300), "labels": Labels.of({"app": "web"}), "container": "web-1"}
+
+    changed = node_a.endpoints.set_identity(endpoint.endpoint_id, **learned)  # type: ignore[arg-type]
+    before = world.store.list(keys.ROOT)
+    again = node_a.endpoints.set_identity(endpoint.endpoint_id, **learned)  # type: ignore[arg-type]
+
+    assert changed == again == replace(endpoint, sandbox_key="/run/docker/netns/0123456789ab", **learned)  # type: ignore[arg-type]
+    assert before == world.store.list(keys.ROOT)
+    world.settle()
+    assert node_b.endpoints.all() == [changed]
+    assert node_b.endpoints.identities() == {300}
+    with pytest.raises(EndpointNotFound, match="not recorded on node node-b"):
+        node_b.endpoints.set_identity(endpoint.endpoint_id, **learned)  # type: ignore[arg-type]
+
+
+def test_empty_labels_are_not_unknown_labels(node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    assert endpoint.labels is None
+
+    known = node_a.endpoints.set_identity(endpoint.endpoint_id, identity=IdentityId(300), labels=Labels(), container="")
+    assert known.labels == Labels()
+    assert node_a.endpoints.get(endpoint.endpoint_id).labels is not None
+    forgotten = node_a.endpoints.set_identity(endpoint.endpoint_id, identity=IDENTITY_INIT, labels=None, container="")
+    assert forgotten == endpoint
+
+
+def test_repeated_put_keeps_what_was_learned_since(node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    learned = node_a.endpoints.set_identity(
+        endpoint.endpoint_id, identity=IdentityId(300), labels=Labels.of({"app": "web"}), container="web-1"
+    )
+
+    node_a.endpoints.put(endpoint)
+
+    assert node_a.endpoints.get(endpoint.endpoint_id) == learned
+
+
+def test_sandbox_and_identity_that_are_written_at_once_are_both_kept(node_a: Agent) -> None:
+    node_a.create_network()
+    endpoint = node_a.run_container("e1")
+    names = [f"web-{number}" for number in range(10)]
+    boxes = [f"/run/docker/netns/{number}" for number in range(10)]
+
+    def name(container: str) -> None:
+        node_a.endpoints.set_identity(endpoint.endpoint_id, identity=IdentityId(300), labels=None, container=container)
+
+    with ThreadPoolExecutor(4) as threads:
+        for running in [
+            *(threads.submit(name, container) for container in names),
+            *(threads.submit(node_a.endpoints.set_sandbox, endpoint.endpoint_id, box) for box in boxes),
+        ]:
+            running.result(20)
+
+    known = node_a.endpoints.get(endpoint.endpoint_id)
+    assert (known.container in names, known.sandbox_key in boxes, known.identity) == (True, True, 300)
 
 
 def test_repeated_put_changes_nothing_and_another_content_is_refused(world: ClusterWorld, node_a: Agent) -> None:

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from kvstore import keys
 from model.addresses import IPAddress, IPNetwork
 from model.errors import InvalidInput
-from model.ids import Vni, endpoint_id, node_name
+from model.identities import IDENTITY_MAX, IDENTITY_MIN
+from model.ids import IdentityId, Vni, endpoint_id, node_name
+from model.labels import Labels
 
 node_names = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", fullmatch=True).map(node_name)
 endpoint_ids = st.from_regex(r"[0-9a-f]{1,64}", fullmatch=True).map(endpoint_id)
@@ -63,6 +65,33 @@ def test_an_endpoint_survives_its_key(name: str, ident: str) -> None:
     assert key.startswith(keys.endpoints_of(node_name(name)))
 
 
+@given(st.integers(IDENTITY_MIN, IDENTITY_MAX).map(IdentityId))
+def test_an_identity_survives_its_key(number: IdentityId) -> None:
+    assert number == keys.parse_identity(keys.identity(number))
+
+
+label_sets = st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=4).map(Labels.of)
+
+
+@given(label_sets, label_sets)
+def test_labels_that_differ_have_keys_that_differ(one: Labels, other: Labels) -> None:
+    assert (one == other) == (keys.identity_labels(one) == keys.identity_labels(other))
+
+
+policy_names = st.from_regex(r"[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?", fullmatch=True)
+
+
+@given(policy_names, policy_names)
+def test_a_policy_survives_its_key(namespace: str, name: str) -> None:
+    assert name == keys.parse_policy(keys.policy(name))
+    assert f"{namespace}/{name}" == keys.parse_policy(keys.policy(f"{namespace}/{name}"))
+
+
+@given(node_names)
+def test_an_enforcement_survives_its_key(name: str) -> None:
+    assert name == keys.parse_enforced(keys.enforced(node_name(name)))
+
+
 @given(node_names, node_names)
 def test_the_endpoints_of_a_node_are_not_those_of_another(one: str, other: str) -> None:
     prefixes = keys.endpoints_of(node_name(one)), keys.endpoints_of(node_name(other))
@@ -83,6 +112,11 @@ def test_keys_are_what_an_operator_types() -> None:
         "/hawse/v1/ipam/cursors/10.1.0.0-16",
         "/hawse/v1/endpoints/host-1/e1",
         "/hawse/v1/ipam/pools/fd00::-64",
+        "/hawse/v1/identities/id/4711",
+        "/hawse/v1/identities/by-labels/edbed1c2baf4bd07726f8b238c0ab603",
+        "/hawse/v1/policies/deny-all",
+        "/hawse/v1/policies/shop/allow-web",
+        "/hawse/v1/enforced/host-1",
     ] == [
         keys.node(node_name("host-1")),
         keys.alive(node_name("host-1")),
@@ -93,14 +127,39 @@ def test_keys_are_what_an_operator_types() -> None:
         keys.cursor(pool),
         keys.endpoint(node_name("host-1"), endpoint_id("e1")),
         keys.pool(ipaddress.ip_network("fd00::/64")),
+        keys.identity(IdentityId(4711)),
+        keys.identity_labels(Labels.of({"app": "web", "tier": "ä"})),
+        keys.policy("deny-all"),
+        keys.policy("shop/allow-web"),
+        keys.enforced(node_name("host-1")),
     ]
 
 
-PARSERS = [keys.parse_node, keys.parse_network, keys.parse_pool, keys.parse_address, keys.parse_endpoint]
+PARSERS = [
+    keys.parse_node,
+    keys.parse_network,
+    keys.parse_pool,
+    keys.parse_address,
+    keys.parse_endpoint,
+    keys.parse_identity,
+    keys.parse_policy,
+    keys.parse_enforced,
+]
+ROOTS = [
+    keys.NODES,
+    keys.NETWORKS,
+    keys.POOLS,
+    keys.ADDRESSES,
+    keys.ENDPOINTS,
+    keys.IDENTITY_IDS,
+    keys.IDENTITY_LABELS,
+    keys.POLICIES,
+    keys.ENFORCED,
+]
 
 
 @pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)
-@given(st.one_of(st.text(), st.sampled_from([keys.NODES, keys.NETWORKS, keys.POOLS, keys.ADDRESSES, keys.ENDPOINTS])))
+@given(st.one_of(st.text(), st.sampled_from(ROOTS)))
 def test_junk_is_refused_and_nothing_else_is_raised(parse: Callable[[str], object], key: str) -> None:
     with pytest.raises(InvalidInput):
         parse(key)
@@ -145,6 +204,22 @@ def test_what_a_parser_accepts_its_builder_makes(
         (keys.parse_endpoint, keys.ENDPOINTS + "host-1/e1/x"),
         (keys.parse_endpoint, keys.ENDPOINTS + "/e1"),
         (keys.parse_node, keys.NODES + "host 1"),
+        (keys.parse_identity, keys.IDENTITY_IDS + "255"),
+        (keys.parse_identity, keys.IDENTITY_IDS + "65536"),
+        (keys.parse_identity, keys.IDENTITY_IDS + "0300"),
+        (keys.parse_identity, keys.IDENTITY_IDS + "+300"),
+        (keys.parse_identity, keys.IDENTITY_IDS + "३००"),
+        (keys.parse_identity, keys.IDENTITY_IDS + "300\n"),
+        (keys.parse_identity, keys.IDENTITY_LABELS + "300"),
+        (keys.parse_policy, keys.POLICIES + "a/b/c"),
+        (keys.parse_policy, keys.POLICIES + "/b"),
+        (keys.parse_policy, keys.POLICIES + "a/"),
+        (keys.parse_policy, keys.POLICIES + "-a"),
+        (keys.parse_policy, keys.POLICIES + "a\n"),
+        (keys.parse_policy, keys.POLICIES + "Upper"),
+        (keys.parse_policy, keys.POLICIES + "a" * 254),
+        (keys.parse_policy, keys.ENFORCED + "a"),
+        (keys.parse_enforced, keys.ENFORCED + "host/1"),
     ],
 )
 def test_a_key_that_no_builder_makes_is_refused(parse: Callable[[str], object], key: str) -> None:
