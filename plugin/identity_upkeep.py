@@ -9,6 +9,7 @@ between, is brought to the kernel here as well.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from cluster.endpoints import EndpointRegistry
@@ -16,7 +17,7 @@ from datapath.api import Datapath, LocalEndpoint
 from driver.locks import KeyedLocks
 from model.endpoints import Endpoint
 from model.errors import EndpointNotFound, HawseError, StoreError
-from model.ids import EndpointId
+from model.ids import EndpointId, IdentityId
 from policy.identities import IdentityRegistry
 from policy.identity_garbage import IdentityGarbage
 
@@ -32,6 +33,7 @@ class IdentityUpkeep:
         garbage: the collector of identities.
         datapath: the kernel.
         locks: by endpoint id, the driver's own: no interface is changed here that is just being removed there.
+        await_rules: waits a moment until rules of an identity are in the kernel, before an endpoint gets it.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class IdentityUpkeep:
         garbage: IdentityGarbage,
         datapath: Datapath,
         locks: KeyedLocks,
+        await_rules: Callable[[IdentityId], object],
     ) -> None:
         self._endpoints = endpoints
         self._identities = identities
         self._garbage = garbage
         self._datapath = datapath
         self._locks = locks
+        self._await_rules = await_rules
 
     def keep(self) -> None:
         """Make the identities of this node's endpoints exist, and their records, and the kernel, agree with them.
@@ -86,7 +90,10 @@ class IdentityUpkeep:
             except EndpointNotFound:
                 return
             for local in self._datapath.local_endpoints():
-                if local.endpoint_id == endpoint_id and local.spec is not None:
+                if local.endpoint_id != endpoint_id or local.spec is None:
+                    continue
+                if local.spec.identity != endpoint.identity:
+                    self._await_rules(endpoint.identity)
                     self._datapath.ensure_endpoint(replace(local.spec, identity=endpoint.identity))
 
     def _restored(self, endpoint: Endpoint) -> Endpoint:

@@ -37,6 +37,7 @@ class Node:
     view: View[IdentityRecord]
     identities: IdentityRegistry
     upkeep: IdentityUpkeep
+    awaited: list[IdentityId]
 
     def run_container(self, name: str, labels: Labels) -> Endpoint:
         """Start a container and learn its labels."""
@@ -70,16 +71,18 @@ def node() -> Iterator[Node]:
     agent.create_network()
     view = identity_view(world.store)
     identities = IdentityRegistry(world.store, view, world.clock, held=agent.endpoints.identities)
+    awaited: list[IdentityId] = []
     upkeep = IdentityUpkeep(
         endpoints=agent.endpoints,
         identities=identities,
         garbage=IdentityGarbage(world.store, view, world.clock),
         datapath=agent.kernel,
         locks=KeyedLocks(),
+        await_rules=awaited.append,
     )
     view.start()
     assert view.wait_synced(5)
-    yield Node(world, agent, view, identities, upkeep)
+    yield Node(world, agent, view, identities, upkeep, awaited)
     view.stop()
     world.stop()
 
@@ -129,6 +132,7 @@ def test_container_whose_number_was_given_away_gets_another_in_record_and_kernel
 
     changed = node.agent.endpoints.get(endpoint.endpoint_id)
     assert changed.identity == node.in_kernel("e1") == node.identities.ensure(WEB) != endpoint.identity
+    assert node.awaited == [endpoint.identity, changed.identity]
     assert (changed.labels, changed.container) == (WEB, "container of e1")
     assert changed.addresses == endpoint.addresses
 
