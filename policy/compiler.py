@@ -14,7 +14,7 @@ only what another class means for them. It keeps one reference for each entry of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from datapath.api import Direction
@@ -27,7 +27,7 @@ from policy.endpoint_rules import PreparedPolicies
 from policy.named_ports import named_ports
 from policy.policy_inputs import PolicyInputs
 from policy.prefix_cover import PrefixCover, prefixes_of
-from policy.remote_entries import Entries, RemoteEntries
+from policy.remote_entries import RemoteEntries
 from policy.rule_matching import NamedPorts
 from policy.selection import SelectorIndex, is_managed
 
@@ -59,37 +59,14 @@ def compile_table(inputs: PolicyInputs) -> Compiled:
     return PolicyCompiler().compile_table(inputs)
 
 
-@dataclass(slots=True)
-class _Written:
-    """What the last table holds of one local identity in one direction."""
-
-    entries: dict[PolicyKey, PolicyVerdict] = field(default_factory=dict)
-    remotes: dict[int, Entries] = field(default_factory=dict)
-
-    def rewrite(self, local: int, direction: Direction, remotes: dict[int, Entries]) -> None:
-        before = self.remotes
-        for remote in before.keys() - remotes.keys():
-            self._remove(local, direction, remote)
-        for remote, entries in remotes.items():
-            if before.get(remote) is not entries:  # equal entries are one object
-                if remote in before:
-                    self._remove(local, direction, remote)
-                for (protocol, port, bits), verdict in entries:
-                    self.entries[PolicyKey(local, remote, direction, protocol, port, bits)] = verdict
-        self.remotes = remotes
-
-    def _remove(self, local: int, direction: Direction, remote: int) -> None:
-        for (protocol, port, bits), _ in self.remotes[remote]:
-            del self.entries[PolicyKey(local, remote, direction, protocol, port, bits)]
-
-
 class PolicyCompiler:
     """Compiles again and again, and remembers what did not change. Not safe for several threads."""
 
     def __init__(self) -> None:
-        self.index = SelectorIndex()
-        self._written: dict[tuple[int, Direction], _Written] = {}
-        self._remotes: RemoteEntries | None = None
+        self._index = SelectorIndex()
+        self._policies: PreparedPolicies | None = None
+        self._prefixes = PrefixCover({})
+        self._entries: dict[tuple[int, Direction], RemoteEntries] = {}
         self._ports: dict[int, tuple[Labels, NamedPorts]] = {}
 
     def compile_table(self, inputs: PolicyInputs) -> Compiled:
@@ -99,37 +76,29 @@ class PolicyCompiler:
             ValueError: a policy names a prefix that has no identity.
         """
         policies = self.prepare(inputs)
-        self._ports = {number: ports for number, ports in self._ports.items() if number in self.index.masks}
-        known = self.index.masks.keys() | RESERVED_NAMES.keys()
+        known = self._index.masks.keys() | RESERVED_NAMES.keys()
         flags = dict.fromkeys(sorted(known), IdentityFlags.KNOWN)
-        # An identity of this host whose labels nobody can tell gets no flags: it is closed.
-        local = sorted((inputs.local & known) | {IDENTITY_INIT})
         selecting: dict[tuple[int, Direction], tuple[str, ...]] = {}
-        before, self._written = self._written, {}
-        self._remotes = RemoteEntries(self.index.masks, self._named_ports, self._remotes)
+        before, self._entries = self._entries, {}
         entries: dict[PolicyKey, PolicyVerdict] = {}
-        for identity in local:
+        # An identity of this host whose labels nobody can tell gets no flags: it is closed.
+        for identity in sorted((inputs.local & known) | {IDENTITY_INIT}):
             flags[identity] |= IdentityFlags.READY
             for direction in Direction:
                 rules = policies.of(identity, direction)
                 selecting[identity, direction] = rules.closed_by
                 if rules.enforced:
                     flags[identity] |= _FLAGS[direction]
-                    written = before.get((identity, direction), _Written())
-                    written.rewrite(identity, direction, self._remotes.of(rules))
-                    self._written[identity, direction] = written
+                    written = before.get((identity, direction)) or RemoteEntries()
+                    written.update(rules, self._index.masks, self._named_ports)
+                    self._entries[identity, direction] = written
                     entries.update(written.entries)
         return Compiled(
             table=PolicyTable(
                 entries=entries, identities=flags, prefixes=dict(inputs.prefix_identities), audit=inputs.audit
             ),
             rules={
-                number: RuleReference(
-                    policy=place.policy,
-                    path=place.path,
-                    deny=place.deny,
-                    revision=inputs.revisions.get(place.policy, 0),
-                )
+                number: place.reference(inputs.revisions.get(place.policy, 0))
                 for place, number in policies.numbers.items()
             },
             selecting=selecting,
@@ -144,13 +113,18 @@ class PolicyCompiler:
         missing = prefixes_of(inputs.policies) - inputs.prefix_identities.keys()
         if missing:
             raise ValueError(f"no identity for the prefixes {', '.join(sorted(map(str, missing)))}")
-        self.index.update(inputs.identities, PreparedPolicies.selectors(inputs.policies))
-        return PreparedPolicies(inputs.policies, inputs.mode, self.index, PrefixCover(inputs.prefix_identities))
+        if self._prefixes.identities != inputs.prefix_identities:
+            self._prefixes = PrefixCover(inputs.prefix_identities)
+        # Whatever fails from here on, nothing that belongs to another state of the index is used again.
+        previous, self._policies = self._policies, None
+        self._index.update(inputs.identities, PreparedPolicies.selectors(inputs.policies))
+        self._policies = PreparedPolicies(inputs.policies, inputs.mode, self._index, self._prefixes, previous)
+        return self._policies
 
     def _named_ports(self, number: int) -> NamedPorts | None:
         if not is_managed(number):
             return None if number == IDENTITY_INIT else {}
-        labels = self.index.labels(number)
+        labels = self._index.labels(number)
         found = self._ports.get(number)
         if found is None or found[0] is not labels:
             found = self._ports[number] = (labels, named_ports(labels))

@@ -45,21 +45,44 @@ class EndpointRules:
     """Allows anyone, where policies deny and none closes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """The rules of one direction of a policy, and what they were made from."""
+
+    policy: Policy
+    prefixes: PrefixCover
+    numbers: tuple[int, ...]
+    rules: tuple[PreparedRule, ...]
+
+
 class PreparedPolicies:
     """The policies of one moment, every rule made ready once.
 
     The index knows all of :meth:`selectors` and every identity that is asked for.
+
+    Args:
+        policies: in any order; names are unique.
+        mode: who is closed by default.
+        index: who is selected.
+        prefixes: which prefixes a CIDR stands for.
+        previous: of the compilation before, with the same index; rules that are still the same are its objects.
     """
 
     def __init__(
-        self, policies: Sequence[Policy], mode: PolicyMode, index: SelectorIndex, prefixes: PrefixCover
+        self,
+        policies: Sequence[Policy],
+        mode: PolicyMode,
+        index: SelectorIndex,
+        prefixes: PrefixCover,
+        previous: PreparedPolicies | None = None,
     ) -> None:
         self._policies = sorted(policies, key=lambda policy: policy.name)
         self._mode = mode
         self._index = index
         self._prefixes = prefixes
         self.numbers: Mapping[RulePlace, int] = number_rules(_places(self._policies))
-        self._prepared: dict[tuple[int, Direction], tuple[PreparedRule, ...]] = {}
+        self._prepared: dict[tuple[str, Direction], _Prepared] = {}
+        self._before = {} if previous is None else previous._prepared  # noqa: SLF001
 
     @staticmethod
     def selectors(policies: Iterable[Policy]) -> Iterator[Selector]:
@@ -70,14 +93,12 @@ class PreparedPolicies:
 
     def of(self, local: int, direction: Direction) -> EndpointRules:
         """What they say of an identity; reserved, or in the index."""
-        concerned = [
-            (at, policy) for at, policy in enumerate(self._policies) if self._selects(policy, local, deny=True)
-        ]
-        closed_by = tuple(policy.name for _, policy in concerned if _closes(policy, direction))
+        concerned = [policy for policy in self._policies if self._selects(policy, local, deny=True)]
+        closed_by = tuple(policy.name for policy in concerned if _closes(policy, direction))
         rules = [
             rule
-            for at, policy in concerned
-            for rule in self._rules(at, direction)
+            for policy in concerned
+            for rule in self._rules(policy, direction)
             if rule.verdict.deny or self._selects(policy, local, deny=False)
         ]
         denies = [rule for rule in rules if rule.verdict.deny]
@@ -104,17 +125,24 @@ class PreparedPolicies:
             return selects_reserved(policy.subject, local, deny=deny)
         return bool(self._index.masks[local] & self._index.bit(policy.subject))
 
-    def _rules(self, at: int, direction: Direction) -> tuple[PreparedRule, ...]:
-        found = self._prepared.get((at, direction))
-        if found is None:
-            found = tuple(self._prepare(self._policies[at], direction))
-            self._prepared[at, direction] = found
-        return found
+    def _rules(self, policy: Policy, direction: Direction) -> tuple[PreparedRule, ...]:
+        key = policy.name, direction
+        if key not in self._prepared:
+            self._prepared[key] = self._prepare(policy, direction, self._before.get(key))
+        return self._prepared[key].rules
 
-    def _prepare(self, policy: Policy, direction: Direction) -> Iterator[PreparedRule]:
-        for rule in _rules(policy, direction):
-            place = place_of(policy.name, direction, rule)
-            yield prepare(rule, place, self.numbers[place], self._index, self._prefixes)
+    def _prepare(self, policy: Policy, direction: Direction, before: _Prepared | None) -> _Prepared:
+        places = [place_of(policy.name, direction, rule) for rule in _rules(policy, direction)]
+        numbers = tuple(self.numbers[place] for place in places)
+        if before and (before.policy, before.prefixes, before.numbers) == (policy, self._prefixes, numbers):
+            return before
+        rules = tuple(
+            prepare(rule, place, number, self._index, self._prefixes)
+            for rule, place, number in zip(_rules(policy, direction), places, numbers, strict=True)
+        )
+        if before and before.rules == rules:
+            rules = before.rules
+        return _Prepared(policy=policy, prefixes=self._prefixes, numbers=numbers, rules=rules)
 
     def _opening(self, deny: RulePlace) -> PreparedRule:
         place = _open_place(deny.policy, deny.direction)
@@ -122,7 +150,6 @@ class PreparedPolicies:
             place=place,
             verdict=PolicyVerdict(deny=False, rule=self.numbers[place]),
             anyone=True,
-            cluster=False,
             selectors=0,
             others=frozenset(),
             keys=frozenset({ANY_PORT_KEY}),

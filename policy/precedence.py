@@ -34,7 +34,10 @@ def settle(rules: Iterable[tuple[PolicyVerdict, Iterable[PortKey]]], anyone: Ver
 
 def _changes_something(key: PortKey, verdict: PolicyVerdict, said: Verdicts, anyone: Verdicts) -> bool:
     """Whether nothing wider says the same or, being a deny, more."""
-    wider = covering(key)
-    over = [said[one] for one in wider if one in said]
-    over += [anyone[one] for one in (*wider, key) if one in anyone]
-    return not any(one.deny or not verdict.deny for one in over)
+    for entries in (said, anyone):
+        for wider in covering(key):
+            over = entries.get(wider)
+            if over is not None and (over.deny or not verdict.deny):
+                return False
+    over = anyone.get(key)
+    return over is None or not (over.deny or not verdict.deny)

@@ -27,9 +27,15 @@ def prefixes_of(policies: Iterable[Policy]) -> frozenset[IPNetwork]:
 
 
 class PrefixCover:
-    """The identities of address prefixes, in order of address."""
+    """The identities of address prefixes, in order of address.
+
+    Attributes:
+        identities: all of them.
+        everything: their numbers.
+    """
 
     def __init__(self, prefix_identities: Mapping[IPNetwork, int]) -> None:
+        self.identities = dict(prefix_identities)
         self.everything = frozenset(prefix_identities.values())
         self._known: dict[CidrPeer, frozenset[int]] = {}
         self._spans = sorted((*_span(prefix), number) for prefix, number in prefix_identities.items())

@@ -26,7 +26,7 @@ from model.policies import PORT_MAX, PORT_PROTOCOLS, CidrPeer, Entity, Peer, Por
 from policy.port_prefixes import ANY_PORT_KEY, PortKey, range_prefixes
 from policy.prefix_cover import PrefixCover
 from policy.rule_numbers import RulePlace
-from policy.selection import SelectorIndex, selects_reserved
+from policy.selection import EVERY_LABEL_SET, SelectorIndex, selects_reserved
 
 NamedPorts: TypeAlias = Mapping[str, tuple[Protocol, int]]
 """The ports that an endpoint gives names to."""
@@ -53,10 +53,8 @@ class PreparedRule:
     verdict: PolicyVerdict
     anyone: bool
     """Matches every peer."""
-    cluster: bool
-    """Matches every identity of the cluster."""
     selectors: int
-    """Bits of the selectors among its peers."""
+    """Bits of the selectors among its peers, in the index that it was made with; one that all have for «cluster»."""
     others: frozenset[int]
     """Reserved identities and those of address prefixes that it matches."""
     keys: frozenset[PortKey]
@@ -66,7 +64,7 @@ class PreparedRule:
 
     def matches_labels(self, mask: int) -> bool:
         """Whether it matches an identity of the cluster that has this mask of selectors."""
-        return self.anyone or self.cluster or bool(self.selectors & mask)
+        return self.anyone or bool(self.selectors & mask)
 
     def matches_other(self, number: int) -> bool:
         """Whether it matches a reserved identity or that of a prefix."""
@@ -94,7 +92,6 @@ def prepare(rule: Rule, place: RulePlace, number: int, index: SelectorIndex, pre
         place=place,
         verdict=PolicyVerdict(deny=rule.deny, rule=number),
         anyone=rule.peers is None or Entity.ALL in peers,
-        cluster=Entity.CLUSTER in peers,
         selectors=_bits(peers, index),
         others=frozenset().union(*(_others(peer, prefixes, deny=rule.deny) for peer in peers)),
         keys=frozenset({ANY_PORT_KEY} if rule.ports is None else _keys(rule.ports)),
@@ -120,6 +117,8 @@ def _bits(peers: Iterable[Peer], index: SelectorIndex) -> int:
     for peer in peers:
         if isinstance(peer, Selector):
             mask |= index.bit(peer)
+        elif peer is Entity.CLUSTER:
+            mask |= EVERY_LABEL_SET
     return mask
 
 

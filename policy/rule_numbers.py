@@ -13,6 +13,7 @@ from typing import Final
 
 from datapath.api import Direction
 from datapath.policy_table import FIRST_RULE
+from model.policy_answers import RuleReference
 
 _NUMBERS: Final = (1 << 32) - FIRST_RULE
 
@@ -25,6 +26,10 @@ class RulePlace:
     path: str
     direction: Direction
     deny: bool
+
+    def reference(self, revision: int) -> RuleReference:
+        """The same for people; ``revision`` is of the policy's last change."""
+        return RuleReference(policy=self.policy, path=self.path, deny=self.deny, revision=revision)
 
 
 def hashed(place: RulePlace) -> int:

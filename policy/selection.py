@@ -2,9 +2,8 @@
 
 1) Every distinct selector is one bit; every identity of the cluster has the mask of the selectors that select it.
    Rules then ask ``mask & bit``, and identities with the same mask are one class to whoever compiles.
-2) A new selector looks at the identities that its rarest positive requirement leaves (by label and value, by label, by
-   namespace), or at all of them when it has none.
-3) A new identity is held against every selector once: one evaluation for each. Nothing else is ever evaluated again.
+2) A new selector is answered by sets: who has this label, who has it with this value, who is in this namespace.
+3) A new identity is held against every selector once. Nothing else is ever looked at again.
 
 Cost: one integer for each identity, with one bit for each distinct selector; 5 000 identities and 1 000 selectors are
 less than 1 MB. Rejected: a set of identities for each selector, which every rule of every endpoint would have to walk.
@@ -12,7 +11,8 @@ less than 1 MB. Rejected: a set of identities for each selector, which every rul
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias, TypeVar
 
 from model.identities import CIDR_IDENTITY_BASE, IDENTITY_MIN, RESERVED_NAMES, reserved_labels
@@ -21,6 +21,11 @@ from model.labels import RESERVED_PREFIX, Labels
 from model.policies import NAMESPACE_NAME_LABEL, Operator, Requirement, Selector
 
 _RESERVED: Final[Mapping[int, dict[str, str]]] = {number: dict(reserved_labels(number)) for number in RESERVED_NAMES}
+
+EVERY_LABEL_SET: Final = 1
+"""The bit that every identity of the cluster has, whatever its labels."""
+
+_NOBODY: Final[frozenset[int]] = frozenset()
 
 _K = TypeVar("_K")
 
@@ -59,7 +64,7 @@ class SelectorIndex:
     Not safe for several threads.
 
     Attributes:
-        evaluations: how often a selector was held against an identity so far.
+        evaluations: how often a selector was held against a new identity so far.
     """
 
     def __init__(self) -> None:
@@ -69,13 +74,12 @@ class SelectorIndex:
         self._masks: dict[int, int] = {}
         self._bits: dict[Selector, int] = {}
         self._free_bits: list[int] = []
-        self._by_value: dict[tuple[str, str], set[int]] = {}
-        self._by_label: dict[str, set[int]] = {}
-        self._by_namespace: dict[str, set[int]] = {}
+        self._by_label = _LabelSets()
+        self._by_namespace = _LabelSets()
 
     @property
     def masks(self) -> Mapping[int, int]:
-        """For every identity the bits of the selectors that select it."""
+        """For every identity the bits of the selectors that select it, and :data:`EVERY_LABEL_SET`."""
         return self._masks
 
     def labels(self, number: int) -> Labels:
@@ -109,11 +113,9 @@ class SelectorIndex:
         facts = _facts(labels)
         self._labels[number] = labels
         self._facts[number] = facts
-        for pair in facts[0].items():
-            self._by_value.setdefault(pair, set()).add(number)
-            self._by_label.setdefault(pair[0], set()).add(number)
-        self._by_namespace.setdefault(facts[1][NAMESPACE_NAME_LABEL], set()).add(number)
-        mask = 0
+        self._by_label.add(number, facts[0])
+        self._by_namespace.add(number, facts[1])
+        mask = EVERY_LABEL_SET
         for selector, bit in self._bits.items():
             if _holds(selector, facts):
                 mask |= bit
@@ -123,19 +125,17 @@ class SelectorIndex:
     def _forget_identity(self, number: int) -> None:
         labels, namespace = self._facts.pop(number)
         del self._labels[number], self._masks[number]
-        for pair in labels.items():
-            _discard(self._by_value, pair, number)
-            _discard(self._by_label, pair[0], number)
-        _discard(self._by_namespace, namespace[NAMESPACE_NAME_LABEL], number)
+        self._by_label.remove(number, labels)
+        self._by_namespace.remove(number, namespace)
 
     def _learn_selector(self, selector: Selector) -> None:
-        bit = self._free_bits.pop() if self._free_bits else 1 << len(self._bits)
+        bit = self._free_bits.pop() if self._free_bits else EVERY_LABEL_SET << len(self._bits) + 1
         self._bits[selector] = bit
-        candidates = self._candidates(selector)
-        self.evaluations += len(candidates)
-        for number in candidates:
-            if _holds(selector, self._facts[number]):
-                self._masks[number] |= bit
+        selected = self._by_namespace.narrow(
+            self._by_label.narrow(self._masks.keys(), selector.labels), selector.namespace
+        )
+        for number in selected:
+            self._masks[number] |= bit
 
     def _forget_selectors(self, selectors: Iterable[Selector]) -> None:
         gone = [self._bits.pop(selector) for selector in list(selectors)]
@@ -145,20 +145,41 @@ class SelectorIndex:
             for number, mask in self._masks.items():
                 self._masks[number] = mask & kept
 
-    def _candidates(self, selector: Selector) -> Collection[int]:
-        """Identities outside of which none can be selected; the fewest that one requirement leaves."""
-        found: list[set[int]] = []
-        for requirement in selector.labels:
-            if requirement.operator is Operator.IN:
-                found.append(_union(self._by_value.get((requirement.key, value)) for value in requirement.values))
-            elif requirement.operator is Operator.EXISTS:
-                found.append(self._by_label.get(requirement.key, set()))
-        found += [
-            _union(self._by_namespace.get(value) for value in requirement.values)
-            for requirement in selector.namespace
-            if requirement.operator is Operator.IN and requirement.key == NAMESPACE_NAME_LABEL
-        ]
-        return min(found, key=len) if found else self._facts
+
+class _LabelSets:
+    """Who has a label, and who has it with a certain value."""
+
+    def __init__(self) -> None:
+        self._with_value: dict[tuple[str, str], set[int]] = {}
+        self._with_key: dict[str, set[int]] = {}
+
+    def add(self, number: int, labels: Mapping[str, str]) -> None:
+        for key, value in labels.items():
+            self._with_value.setdefault((key, value), set()).add(number)
+            self._with_key.setdefault(key, set()).add(number)
+
+    def remove(self, number: int, labels: Mapping[str, str]) -> None:
+        for key, value in labels.items():
+            _discard(self._with_value, (key, value), number)
+            _discard(self._with_key, key, number)
+
+    def narrow(self, numbers: AbstractSet[int], requirements: Iterable[Requirement]) -> AbstractSet[int]:
+        """Those of the numbers whose labels meet every requirement."""
+        for requirement in requirements:
+            match requirement.operator:
+                case Operator.IN:
+                    numbers &= self._one_of(requirement)
+                case Operator.NOT_IN:
+                    numbers -= self._one_of(requirement)
+                case Operator.EXISTS:
+                    numbers &= self._with_key.get(requirement.key, _NOBODY)
+                case Operator.DOES_NOT_EXIST:
+                    numbers -= self._with_key.get(requirement.key, _NOBODY)
+        return numbers
+
+    def _one_of(self, requirement: Requirement) -> AbstractSet[int]:
+        found = [self._with_value.get((requirement.key, value), _NOBODY) for value in requirement.values]
+        return found[0] if len(found) == 1 else _NOBODY.union(*found)
 
 
 def _facts(labels: Labels) -> _Facts:
@@ -174,10 +195,6 @@ def _holds(selector: Selector, facts: _Facts) -> bool:
 
 def _all_hold(requirements: tuple[Requirement, ...], labels: dict[str, str]) -> bool:
     return all(requirement.holds(labels) for requirement in requirements)
-
-
-def _union(sets: Iterable[set[int] | None]) -> set[int]:
-    return set().union(*(one for one in sets if one))
 
 
 def _discard(index: dict[_K, set[int]], key: _K, number: int) -> None:
