@@ -1,29 +1,33 @@
-"""What hawse asks of Docker's own API, and the only file that knows the Docker SDK.
+"""What hawse asks of Docker's own API.
 
-Never from a handler: dockerd holds locks while it calls a plugin, and serves no API at all before its boot is over,
-so a handler that asks would wait for itself. Only lists are read, never an object by its id (an inspect waits for the
-lock of a container that is being started). The SDK takes 0.15 s to import, so that is done at the first question.
+Never from a handler: dockerd holds locks while it calls a plugin, and serves no API at all before its boot is over, so
+a handler that asks would wait for itself. A container is never inspected, because that waits for its lock, which is
+held while it is started; its list entry and the network it is in are answered at once (ADR 0011).
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Final, cast
 
+from driver.engine_events import FILTERS, Event, read_event
+from driver.engine_http import EngineHttp, Lines
+from driver.engine_records import Container, ContainerId, endpoints_by_container
 from driver.fields import Fields
-from model.errors import EngineUnavailable
+from model.errors import EngineUnavailable, InvalidInput, NotFound, ProtocolError
+from model.ids import DockerNetworkId, EndpointId
 
-if TYPE_CHECKING:
-    import docker
+log = logging.getLogger(__name__)
 
 LIST_TIMEOUT_S: Final = 5.0
-_MIN_TIMEOUT_S: Final = 0.01
-_ANY_API_VERSION: Final = "1.41"
+SILENCE_S: Final = 60.0
+"""How long the engine may send no event before the stream is made anew."""
 
 _NOT_IN_A_SWARM: Final = frozenset({"", "inactive"})
 """Of ``Swarm.LocalNodeState``; a node that is ``pending``, ``locked`` or in ``error`` belongs to a Swarm as well."""
@@ -41,66 +45,128 @@ class EngineInfo:
 
 
 class Engine:
-    """The engine on this host.
+    """The engine on this host. Safe from any thread.
 
     Every method raises:
-        EngineUnavailable: it cannot be reached or did not answer in time.
+        EngineUnavailable: it cannot be reached, did not answer in time, or its answer cannot be read.
 
     Args:
         socket: the engine's socket; looked up at every call, since dockerd makes a new one when it starts.
     """
 
     def __init__(self, socket: Path) -> None:
-        self._socket = socket
+        self._http = EngineHttp(socket)
 
     def info(self, timeout_s: float) -> EngineInfo:
         """Ask for the engine's version and its place in a Swarm, within ``timeout_s`` altogether."""
-        with self._client(timeout_s) as client:
-            info = Fields(cast("Mapping[str, object]", client.info()))
-        swarm = info.nested("Swarm")
-        return EngineInfo(
-            version=info.text("ServerVersion"),
-            in_swarm=swarm.text("LocalNodeState") not in _NOT_IN_A_SWARM,
-            swarm_address=_address(swarm.text("NodeAddr")),
-            live_restore=info.flag("LiveRestoreEnabled"),
-        )
+        with _readable():
+            info = _object(self._http.get("/info", timeout_s=timeout_s))
+            swarm = info.nested("Swarm")
+            return EngineInfo(
+                version=info.text("ServerVersion"),
+                in_swarm=swarm.text("LocalNodeState") not in _NOT_IN_A_SWARM,
+                swarm_address=_address(swarm.text("NodeAddr")),
+                live_restore=info.flag("LiveRestoreEnabled"),
+            )
 
     def network_ids(self, timeout_s: float = LIST_TIMEOUT_S) -> frozenset[str]:
         """Ids of all networks that the engine knows, of every driver."""
-        with self._client(timeout_s) as client:
-            return _ids(client.networks())
+        return frozenset(self.network_names(timeout_s))
 
-    def container_ids(self, timeout_s: float = LIST_TIMEOUT_S) -> frozenset[str]:
-        """Ids of all containers, running or not."""
-        with self._client(timeout_s) as client:
-            return _ids(client.containers(all=True))
+    def network_names(self, timeout_s: float = LIST_TIMEOUT_S) -> Mapping[str, str]:
+        """Names of all networks that the engine knows, of every driver, by id."""
+        with _readable():
+            networks = _objects(self._http.get("/networks", timeout_s=timeout_s))
+            return {network.needed_text("Id"): network.text("Name") for network in networks}
 
-    @contextlib.contextmanager
-    def _client(self, timeout_s: float) -> Iterator[docker.APIClient]:
-        # See the module's docstring: the agent must be listening before a third of a second is gone.
-        import docker.errors  # noqa: PLC0415
-        import requests  # noqa: PLC0415
+    def containers(self, timeout_s: float = LIST_TIMEOUT_S) -> Sequence[Container]:
+        """All containers, running or not."""
+        return self._containers({}, timeout_s)
 
-        def open_client(version: str, timeout_s: float) -> contextlib.closing[docker.APIClient]:
-            # The SDK's version="auto" asks inside the constructor and leaves the connection open when that fails.
-            client = docker.APIClient(
-                base_url=f"unix://{self._socket}",
-                version=version,
-                timeout=timeout_s,  # type: ignore[arg-type]  # the stubs say int, requests takes any number
-            )
-            return contextlib.closing(client)
+    def container(self, container_id: ContainerId, timeout_s: float = LIST_TIMEOUT_S) -> Container | None:
+        """One container, also while it is being started; None when there is none of this id."""
+        # As a filter of the list: to inspect it would wait for its lock.
+        found = self._containers({"filters": json.dumps({"id": [container_id]})}, timeout_s)
+        return next((container for container in found if container.container_id == container_id), None)
 
-        if not self._socket.is_socket():
-            raise EngineUnavailable(f"there is no engine at {self._socket}")
-        ends = time.monotonic() + timeout_s
-        try:
-            # Asked first without a version: 20.10 does not know those that 29 requires.
-            with open_client(_ANY_API_VERSION, timeout_s) as client:
-                served = Fields(cast("Mapping[str, object]", client.version(api_version=False)))
-            with open_client(served.needed_text("ApiVersion"), max(ends - time.monotonic(), _MIN_TIMEOUT_S)) as client:
-                yield client
-        except (docker.errors.DockerException, requests.RequestException) as err:
-            raise EngineUnavailable(f"the engine at {self._socket} does not answer: {err}") from err
+    def endpoints_of(
+        self, network: DockerNetworkId, timeout_s: float = LIST_TIMEOUT_S
+    ) -> Mapping[EndpointId, ContainerId]:
+        """Whose endpoints a network has on this host: from the moment that ``Join`` was answered.
+
+        An endpoint whose ``Join`` is not over yet is missing. Empty when there is no such network.
+        """
+        with _readable():
+            try:
+                answer = _object(self._http.get(f"/networks/{network}", timeout_s=timeout_s))
+            except NotFound:
+                return {}
+            # By name, too, a network is found.
+            return endpoints_by_container(answer) if answer.text("Id") == network else {}
+
+    def events(self, since_ns: int, *, silence_s: float = SILENCE_S) -> EventStream:
+        """Follow what happens, from a moment of the engine's clock on; what was before comes at once.
+
+        The engine remembers its last 256 events only: take the container list when the stream stands.
+        """
+        query = {"since": f"{since_ns // 10**9}.{since_ns % 10**9:09d}", "filters": json.dumps(FILTERS)}
+        return EventStream(self._http.lines("/events", query, silence_s=silence_s))
+
+    def _containers(self, query: Mapping[str, str], timeout_s: float) -> Sequence[Container]:
+        with _readable():
+            answer = self._http.get("/containers/json", {"all": "1", **query}, timeout_s=timeout_s)
+            return [Container.read(entry) for entry in _objects(answer)]
+
+
+class EventStream(contextlib.AbstractContextManager["EventStream"]):
+    """Events one after the other. Iterate in one thread, :meth:`close` from any; a context manager frees it."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def __exit__(self, *error: object) -> None:
+        self._lines.__exit__(None, None, None)
+
+    def __iter__(self) -> Iterator[Event]:
+        """Give event after event until :meth:`close`, or until there was silence for too long.
+
+        An event that cannot be read is left out, with a line in the log.
+
+        Raises:
+            EngineUnavailable: the engine has ended the stream, or it broke.
+        """
+        for line in self._lines:
+            if line.isspace():
+                continue
+            try:
+                event = read_event(Fields.of_body(line))
+            except ProtocolError as err:
+                log.warning("event of the engine cannot be read", extra={"reason": str(err)})
+                continue
+            if event is not None:
+                yield event
+
+    def close(self) -> None:
+        """End the iteration, also one that waits in another thread. Idempotent."""
+        self._lines.close()
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except InvalidInput as err:
+        raise EngineUnavailable(f"the engine's answer cannot be read: {err}") from err
+
+
+def _object(answer: object) -> Fields:
+    if not isinstance(answer, dict):
+        raise ProtocolError("the answer is no object")
+    return Fields(cast("dict[str, object]", answer))
+
+
+def _objects(answer: object) -> Sequence[Fields]:
+    return Fields({"answer": answer}).nested_list("answer")
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -109,7 +175,3 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         # Outside of a Swarm it is empty.
         return None
-
-
-def _ids(listed: Any) -> frozenset[str]:
-    return frozenset(Fields(cast("Mapping[str, object]", one)).needed_text("Id") for one in listed)

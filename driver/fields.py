@@ -86,6 +86,14 @@ class Fields:
             found.append(Fields(cast("dict[str, object]", value), where))
         return found
 
+    def text_list(self, name: str) -> tuple[str, ...]:
+        """Read a list of strings; absent is an empty one."""
+        values: list[object] = self._typed(name, list, "a list", [])
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                raise ProtocolError(f"{self._at(name)}[{index}]: expected a string, got {_kind(value)}")
+        return tuple(cast("list[str]", values))
+
     def texts(self, name: str) -> Mapping[str, str]:
         """Read an object whose values are strings; absent is an empty one, a ``null`` value is an absent key."""
         inner = self.nested(name)

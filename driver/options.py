@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from model.errors import InvalidInput
+from model.labels import RESERVED_PREFIX
 
 MTU_OPTION: Final = "com.docker.network.driver.mtu"
 MTU_MIN_BYTES: Final = 68
@@ -52,7 +53,7 @@ class EndpointOptions:
         """Read the options of CreateEndpoint: those of the engine are passed over.
 
         Raises:
-            InvalidInput: an option that does not exist, or a label without a key or text.
+            InvalidInput: an option that does not exist, or a label without a key or text, or one of hawse's own.
         """
         labels = {}
         for name, value in options.items():
@@ -66,6 +67,11 @@ class EndpointOptions:
             key = name.removeprefix(LABEL_PREFIX)
             if not key:
                 raise InvalidInput(f"driver-opt {name!r} has no key; write {LABEL_PREFIX}<key>=<value>")
+            if key.startswith(RESERVED_PREFIX):
+                raise InvalidInput(
+                    f"driver-opt {name[:80]!r}: labels that begin with {RESERVED_PREFIX!r} are hawse's own; "
+                    "choose another key"
+                )
             if not isinstance(value, str):
                 raise InvalidInput(f"driver-opt {name[:80]!r} has to be text")
             labels[key] = value

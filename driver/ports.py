@@ -1,7 +1,7 @@
 """What the use cases need of the floors below, as Protocols; :mod:`plugin.wiring` puts the real ones in.
 
-Implemented by :mod:`cluster` (registries) and :mod:`ipam`. All methods may be called from any thread, block no longer
-than :func:`model.deadline.remaining_s`, and raise StoreUnavailable when the store cannot be reached.
+Implemented by :mod:`cluster` (registries), :mod:`ipam` and :mod:`policy`. All methods may be called from any thread,
+block no longer than :func:`model.deadline.remaining_s`, and raise StoreUnavailable when the store cannot be reached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Protocol
 from ipam.pool_id import AddressSpace, PoolId
 from model.addresses import IPAddress, IPInterface, IPNetwork
 from model.endpoints import Endpoint
-from model.ids import DockerNetworkId, EndpointId
+from model.ids import DockerNetworkId, EndpointId, IdentityId
+from model.labels import Labels
 from model.networks import Network
 
 
@@ -48,6 +49,10 @@ class NetworkRegistry(Protocol):
         """
         ...
 
+    def all(self) -> Sequence[Network]:
+        """Every network of the cluster that is known here."""
+        ...
+
 
 class EndpointRegistry(Protocol):
     """The endpoints of the cluster; those of this node can be written."""
@@ -63,6 +68,16 @@ class EndpointRegistry(Protocol):
 
     def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
         """Record where an endpoint of this node is used.
+
+        Raises:
+            EndpointNotFound: not recorded.
+        """
+        ...
+
+    def set_identity(
+        self, endpoint_id: EndpointId, *, identity: IdentityId, labels: Labels | None, container: str
+    ) -> Endpoint:
+        """Record what was learned of an endpoint of this node; returns the record as it is then.
 
         Raises:
             EndpointNotFound: not recorded.
@@ -115,4 +130,32 @@ class Addresses(Protocol):
 
     def holds_pool(self, pool: IPNetwork, holder: str) -> bool:
         """Whether the holder has requested this very pool; sees what was written a moment ago."""
+        ...
+
+
+class IdentityRegistry(Protocol):
+    """The identities of the cluster: :class:`policy.identities.IdentityRegistry`."""
+
+    def ensure(self, labels: Labels) -> IdentityId:
+        """Find the identity of a set of labels, or allocate one; it is known here when this returns.
+
+        Raises:
+            Exhausted: no number is free.
+        """
+        ...
+
+
+class PolicyReadiness(Protocol):
+    """What of the policies stands in the kernel of this node.
+
+    An identity that is not ready is closed (:class:`datapath.policy_table.IdentityFlags`): who waits gives a container
+    a better start, who does not opens nothing.
+    """
+
+    def expect(self, identity: IdentityId) -> None:
+        """Make ready for endpoints of this node that will have this identity soon; returns at once."""
+        ...
+
+    def wait_ready(self, identity: IdentityId, timeout_s: float) -> bool:
+        """Wait until the kernel judges packets of this identity by its rules; False when it does not in time."""
         ...

@@ -18,8 +18,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
-from datapath.api import Datapath, EndpointSpec
+from datapath.api import Datapath
+from driver.endpoint_spec import endpoint_spec
+from driver.label_identities import LabelIdentities
 from driver.locks import KeyedLocks
 from driver.options import EndpointOptions, NetworkOptions
 from driver.ports import Addresses, EndpointRegistry, NetworkRegistry
@@ -50,6 +55,9 @@ from model.networks import Network
 
 log = logging.getLogger(__name__)
 
+RULES_TIMEOUT_S: Final = 1.0
+"""How long CreateEndpoint waits for the rules of a container whose labels are known."""
+
 
 class NetworkService:
     """What dockerd's calls mean on this node.
@@ -61,6 +69,8 @@ class NetworkService:
         endpoints: the endpoints of the cluster.
         addresses: IPAM.
         datapath: the kernel.
+        identities: what makes identities of labels.
+        locks: by endpoint id, for everybody who changes endpoints.
         clock: for the time in records.
     """
 
@@ -73,6 +83,8 @@ class NetworkService:
         endpoints: EndpointRegistry,
         addresses: Addresses,
         datapath: Datapath,
+        identities: LabelIdentities,
+        locks: KeyedLocks,
         clock: Clock | None = None,
     ) -> None:
         self._node = node
@@ -82,7 +94,8 @@ class NetworkService:
         self._addresses = addresses
         self._datapath = datapath
         self._clock = clock or SystemClock()
-        self._locks = KeyedLocks()
+        self._identities = identities
+        self._locks = locks
 
     def allocate_network(self, request: AllocateNetworkRequest) -> AllocateNetworkAnswer:
         """Make a network for the Swarm; called on its leader, and again on every new leader.
@@ -141,16 +154,22 @@ class NetworkService:
         Idempotent on the endpoint's id: the same content again gets the same answer. Only the MAC address is ever
         filled in, and only when the request has none.
 
+        With labels in its options the endpoint has its identity before its interface exists. Otherwise it is ``init``
+        until :mod:`driver.container_watch` has found its container; what was found stays when the call is repeated.
+
         Raises:
             NetworkNotFound: the network is not in the store.
-            InvalidInput: no address, or one outside of the network; an option that does not exist.
+            InvalidInput: no address, or one outside of the network; an option that does not exist; labels that cannot
+                make an identity.
+            Exhausted: its labels need a new identity, and there is none.
             Conflict: the id or the address is in use with another content.
             DatapathError: the kernel refused; nothing is left behind.
         """
-        EndpointOptions.parse(request.options)
+        labels = EndpointOptions.parse(request.options).labels
         network = self._networks.by_docker_id(request.network_id)
         wanted = self._wanted_endpoint(request, network)
         with self._locks.hold(request.endpoint_id), undone_on_error() as undo:
+            wanted = self._identified(wanted, labels)
             endpoint = self._same_or_none(wanted)
             # A repeated call that fails is undone as well: to the engine the endpoint does not exist then.
             undo.push("endpoint record", lambda: self._endpoints.remove(wanted.endpoint_id))
@@ -161,8 +180,10 @@ class NetworkService:
                 except Conflict:
                     undo.forget()
                     raise
+            if endpoint.own_labels:
+                self._identities.await_rules(endpoint.identity, RULES_TIMEOUT_S)
             undo.push("endpoint interface", lambda: self._datapath.remove_endpoint(wanted.endpoint_id))
-            local = self._datapath.ensure_endpoint(self._spec(endpoint, network))
+            local = self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
         log.info(
             "endpoint created",
             extra={"endpoint_id": wanted.endpoint_id, "pool": str(network.pool), "ifindex": local.ifindex},
@@ -196,7 +217,7 @@ class NetworkService:
                     f"endpoint {request.endpoint_id} is in network {endpoint.docker_network}, not {request.network_id}"
                 )
             network = self._networks.by_docker_id(request.network_id)
-            local = self._datapath.ensure_endpoint(self._spec(endpoint, network))
+            local = self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
             self._endpoints.set_sandbox(request.endpoint_id, request.sandbox_key or None)
         log.info("endpoint joined", extra={"endpoint_id": request.endpoint_id, "sandbox": request.sandbox_key})
         return JoinAnswer(
@@ -302,6 +323,13 @@ class NetworkService:
             created_at=rfc3339(self._clock.now()),
         )
 
+    def _identified(self, wanted: Endpoint, labels: Mapping[str, str]) -> Endpoint:
+        """Give an endpoint the identity of the labels that its attachment has; without any it stays as it is."""
+        if not labels:
+            return wanted
+        found = self._identities.identify(self._identities.labels_of(labels))
+        return replace(wanted, identity=found.identity, labels=found.labels, own_labels=True)
+
     def _same_or_none(self, wanted: Endpoint) -> Endpoint | None:
         """Find the endpoint as an earlier call made it; what has changed since (sandbox, identity) is kept."""
         try:
@@ -312,20 +340,11 @@ class NetworkService:
             ("network", known.docker_network, wanted.docker_network),
             ("address", ", ".join(map(str, known.addresses)), ", ".join(map(str, wanted.addresses))),
             ("MAC address", known.mac, wanted.mac),
+            ("labels", _own_labels(known), _own_labels(wanted)),
         ):
             if has != asked:
                 raise Conflict(f"endpoint {wanted.endpoint_id} exists with {what} {has}, not {asked}")
         return known
-
-    def _spec(self, endpoint: Endpoint, network: Network) -> EndpointSpec:
-        return EndpointSpec(
-            endpoint_id=endpoint.endpoint_id,
-            vni=endpoint.vni,
-            addresses=endpoint.addresses,
-            mac=endpoint.mac,
-            identity=endpoint.identity,
-            mtu_bytes=network.mtu_bytes or self._mtu_bytes,
-        )
 
     def _collect(self, endpoint: Endpoint) -> None:
         """Remove an endpoint that the engine has forgotten, and release its addresses as the engine would have done."""
@@ -341,3 +360,7 @@ class NetworkService:
             steps.callback(self._endpoints.remove, endpoint_id)
             self._datapath.remove_endpoint(endpoint_id)
         log.info("endpoint deleted", extra={"endpoint_id": endpoint_id})
+
+
+def _own_labels(endpoint: Endpoint) -> str:
+    return str(endpoint.labels) if endpoint.own_labels else "of its container"

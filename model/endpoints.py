@@ -27,6 +27,8 @@ class Endpoint:
     identity: IdentityId = IDENTITY_INIT
     labels: Labels | None = None
     """The labels that make its identity; None while they are not known (``init``)."""
+    own_labels: bool = False
+    """Whether the attachment itself said its labels (``driver-opt``): then the container's never replace them."""
     container: str = ""
     """Name of the container, once it is known; for people."""
     sandbox_key: str | None = None

@@ -19,6 +19,9 @@ from datapath.api import DatapathConfig, EndpointSpec
 from datapath.fake import FakeDatapath
 from driver.api import create_app
 from driver.ipam_adapter import IpamAdapter
+from driver.label_identities import LabelIdentities
+from driver.labelling import Labelling
+from driver.locks import KeyedLocks
 from driver.protocol import Capabilities, Scope
 from driver.service import NetworkService
 from ipam.config import IpamConfig
@@ -26,8 +29,12 @@ from ipam.service import Ipam
 from ipam.views import IpamViews
 from kvstore import keys
 from kvstore.memory import MemoryStore
+from model.clock import SystemClock
 from model.endpoints import Endpoint
-from model.ids import EndpointId, NodeName
+from model.ids import EndpointId, IdentityId, NodeName
+from policy.identities import IdentityRegistry
+from policy.identity_view import identity_view
+from policy.label_filter import LabelFilter
 
 NODE = NodeName("node-1")
 POOL = "10.1.0.0/16"
@@ -81,6 +88,22 @@ class Breakable:
         return call
 
 
+class Readiness:
+    """What of the policies stands in the kernel: everything, unless a test takes something out."""
+
+    def __init__(self) -> None:
+        self.late: set[IdentityId] = set()
+        """Identities whose rules do not come in time."""
+        self.calls: list[tuple[str, IdentityId]] = []
+
+    def expect(self, identity: IdentityId) -> None:
+        self.calls.append(("expect", identity))
+
+    def wait_ready(self, identity: IdentityId, timeout_s: float) -> bool:
+        self.calls.append(("wait", identity))
+        return identity not in self.late
+
+
 class World:
     """One node with its app. Several worlds on one store are a cluster."""
 
@@ -100,6 +123,19 @@ class World:
         config = IpamConfig(node=node, default_pools=(ipaddress.ip_network("10.200.0.0/16"),), default_pool_prefix=24)
         usage = RegistryUsage(networks=self.networks, endpoints=self.endpoints)
         self.ipam = Ipam(store_of_calls, usage, config, views=IpamViews.of(self.store))
+        self.identity_records = identity_view(self.store)
+        self.identities = IdentityRegistry(store_of_calls, self.identity_records, SystemClock())
+        self.readiness = Readiness()
+        self.locks = KeyedLocks()
+        label_identities = LabelIdentities(LabelFilter.parse(), self.identities, self.readiness)
+        self.labelling = Labelling(
+            identities=label_identities,
+            endpoints=self.endpoints,
+            networks=self.networks,
+            datapath=kernel,
+            locks=self.locks,
+            mtu_bytes=1450,
+        )
         self.service = NetworkService(
             node=node,
             mtu_bytes=1450,
@@ -107,14 +143,18 @@ class World:
             endpoints=self.endpoints,
             addresses=self.ipam,
             datapath=kernel,
+            identities=label_identities,
+            locks=self.locks,
         )
         app = create_app(self.service, IpamAdapter(self.ipam), Capabilities(scope=Scope.LOCAL))
         self.client: FlaskClient = app.test_client()
 
     def __enter__(self) -> Self:
         self.views.start()
+        self.identity_records.start()
         self.ipam.start()
         assert self.views.wait_synced(SYNC_S)
+        assert self.identity_records.wait_synced(SYNC_S)
         assert self.ipam.wait_synced(SYNC_S)
         self.faults.calls.clear()
         return self
@@ -123,6 +163,7 @@ class World:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.views.stop()
+        self.identity_records.stop()
         self.ipam.stop()
 
     def post(self, method: str, body: Mapping[str, object] | bytes = b"") -> tuple[int, Any]:

@@ -1,0 +1,144 @@
+"""Gives endpoints of this node their identity, once it is known whose they are.
+
+Until then an endpoint is ``init``, closed wherever a policy could apply to it; it stays so when anything here fails.
+What is done may be done again at any time: the record is what counts, and the kernel follows it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from datapath.api import Datapath
+from driver.endpoint_spec import endpoint_spec
+from driver.label_identities import LabelIdentities
+from driver.locks import KeyedLocks
+from driver.ports import EndpointRegistry, NetworkRegistry
+from model.deadline import deadline
+from model.endpoints import Endpoint
+from model.errors import EndpointNotFound
+from model.ids import DockerNetworkId, EndpointId
+from model.labels import RESERVED_PREFIX
+
+log = logging.getLogger(__name__)
+
+WORK_TIMEOUT_S: Final = 5.0
+RULES_TIMEOUT_S: Final = 0.5
+
+
+class Labelling:
+    """The use case of labels that come after the endpoint. Called from one thread.
+
+    Every method raises:
+        StoreUnavailable: etcd is away.
+
+    Args:
+        identities: what makes identities of labels.
+        endpoints: the endpoints of the cluster.
+        networks: the networks of the cluster.
+        datapath: the kernel.
+        locks: by endpoint id, the same as the driver's calls hold.
+        mtu_bytes: MTU of interfaces in networks that ask for no other.
+    """
+
+    def __init__(
+        self,
+        *,
+        identities: LabelIdentities,
+        endpoints: EndpointRegistry,
+        networks: NetworkRegistry,
+        datapath: Datapath,
+        locks: KeyedLocks,
+        mtu_bytes: int,
+    ) -> None:
+        self._identities = identities
+        self._endpoints = endpoints
+        self._networks = networks
+        self._datapath = datapath
+        self._locks = locks
+        self._mtu_bytes = mtu_bytes
+
+    def docker_networks(self) -> frozenset[DockerNetworkId]:
+        """Docker's ids of hawse's networks."""
+        return frozenset(ident for network in self._networks.all() for _, ident in network.docker_ids)
+
+    def unnamed(self) -> Mapping[EndpointId, Endpoint]:
+        """Endpoints of this node whose container is not known yet."""
+        return {endpoint.endpoint_id: endpoint for endpoint in self._endpoints.local() if not endpoint.container}
+
+    def prepare(self, container: str, labels: Mapping[str, str]) -> None:
+        """Allocate the identity of a container that will have an endpoint: it is known everywhere when that comes.
+
+        Raises:
+            InvalidInput: the labels cannot make an identity.
+            Exhausted: there is no number left.
+        """
+        with deadline(WORK_TIMEOUT_S):
+            _report_reserved(container, labels)
+            self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+
+    def label(self, endpoint_id: EndpointId, container: str, labels: Mapping[str, str]) -> bool:
+        """Record whose an endpoint is, and let the kernel judge it by its container's labels.
+
+        Labels that the attachment itself has stay. The same again is no change.
+
+        Returns:
+            False when there is no such endpoint on this node (any more).
+
+        Raises:
+            InvalidInput: the labels cannot make an identity; the endpoint stays ``init``.
+            Exhausted: there is no number left; the same.
+            DatapathError: the kernel refused; the record stands, and the agent makes the kernel follow it later.
+        """
+        try:
+            with deadline(WORK_TIMEOUT_S):
+                return self._label(self._endpoints.get(endpoint_id), container, labels)
+        except EndpointNotFound:
+            return False
+
+    def _label(self, endpoint: Endpoint, container: str, labels: Mapping[str, str]) -> bool:
+        identity, counting = endpoint.identity, endpoint.labels
+        if not endpoint.own_labels:
+            identified = self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+            identity, counting = identified.identity, identified.labels
+        if (identity, counting, container) == (endpoint.identity, endpoint.labels, endpoint.container):
+            return True
+        with self._locks.hold(endpoint.endpoint_id):
+            self._endpoints.set_identity(endpoint.endpoint_id, identity=identity, labels=counting, container=container)
+            if identity != endpoint.identity:
+                self._identities.await_rules(identity, RULES_TIMEOUT_S)
+                self._follow_record(endpoint.endpoint_id)
+        _report_reserved(container, labels)
+        log.info(
+            "endpoint labelled",
+            extra={
+                "endpoint_id": endpoint.endpoint_id,
+                "container": container,
+                "identity": identity,
+                "labels": str(counting),
+            },
+        )
+        return True
+
+    def _follow_record(self, endpoint_id: EndpointId) -> None:
+        """Tell the kernel the endpoint's identity; hold its lock, so that nobody removes it meanwhile."""
+        try:
+            endpoint = self._endpoints.get(endpoint_id)
+        except EndpointNotFound:
+            return
+        network = self._networks.by_docker_id(endpoint.docker_network)
+        self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
+
+
+def _without_reserved(labels: Mapping[str, str]) -> Mapping[str, str]:
+    return {key: value for key, value in labels.items() if not key.startswith(RESERVED_PREFIX)}
+
+
+def _report_reserved(container: str, labels: Mapping[str, str]) -> None:
+    reserved = sorted(key for key in labels if key.startswith(RESERVED_PREFIX))
+    if reserved:
+        log.warning(
+            "container has labels that are hawse's own, they do not count",
+            extra={"container": container, "labels": ", ".join(reserved)[:200]},
+        )
