@@ -70,7 +70,7 @@ class Part:
 
     def member(self, name: str, value: object) -> Part:
         """The part below this one that has a name."""
-        if not _PLAIN_NAME.fullmatch(name):
+        if len(name) > QUOTED_MAX or not _PLAIN_NAME.fullmatch(name):
             return Part(value, f"{self.path}[{quoted(name)}]", self.faults)
         return Part(value, f"{self.path}.{name}" if self.path else name, self.faults)
 

@@ -226,10 +226,10 @@ def _check_term(term: str, key: str, value: str, *, alone: bool) -> None:
         raise _BadItem(f"{quoted(term)} is no label: write key=value, or key alone for any value")
     if key.startswith(RESERVED_PREFIX):
         raise _BadItem(f"{quoted(key)} cannot be selected: write an entity ({', '.join(sorted(_ENTITIES))})")
-    if alone and (key in _ENTITIES or key == _NONE or _NO_PEER.fullmatch(key) or _ADDRESS.fullmatch(key)):
-        raise _BadItem(
-            f"{quoted(term)} is no label: entities, addresses and ports are not joined with labels by a comma"
-        )
+    if alone and key.lower() in set(Entity):
+        raise _BadItem(f"{quoted(term)} is no label; entities stand alone: {', '.join(sorted(_ENTITIES))}")
+    if alone and (_NO_PEER.fullmatch(key) or _ADDRESS.fullmatch(key)):
+        raise _BadItem(f"{quoted(term)} is no label: addresses and ports are not joined with labels by a comma")
     if key in {_NAMESPACE, _SERVICE} and not value:
         raise _BadItem(f"{key} has no value: write {key}=<name>")
     if "*" in value and (key, value) != (_NAMESPACE, _ANYONE):
