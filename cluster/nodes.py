@@ -98,11 +98,12 @@ class NodeRegistry:
         return frozenset(entry.value for entry in self._alive.items().values())
 
     def remove(self, name: NodeName) -> bool:
-        """Remove the record of a node whose agent does not run; False when it does, or runs again."""
+        """Remove the record of a node whose agent does not run, and what it said; False when it does, or runs again."""
         item = self._store.get(keys.node(name))
         if item is None:
             return self._store.get(keys.alive(name)) is None
-        return self._store.txn([unchanged(item), absent(keys.alive(name))], [Delete(item.key)]).succeeded
+        ops = [Delete(item.key), Delete(keys.enforced(name))]
+        return self._store.txn([unchanged(item), absent(keys.alive(name))], ops).succeeded
 
     def _readable(self, item: KeyValue) -> Node:
         try:

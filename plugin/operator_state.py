@@ -25,6 +25,7 @@ from model.networks import Network
 from model.nodes import Node
 from observe.policy_state import PolicyState
 from observe.state import AgentStatus, DatapathStatus, Finding, HeldAddress, ProgramOrigin, Scope
+from policy.views import PolicyViews
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,8 @@ class Sources:
     docker_networks: Callable[[], frozenset[DockerNetworkId] | None]
     """Ids of the networks that the engine knows; None when it does not answer."""
     clock: Clock
-    policies: PolicyState | None = None
+    policies: PolicyState
+    policy_views: PolicyViews
 
 
 class OperatorState:
@@ -73,8 +75,6 @@ class OperatorState:
     @property
     def policies(self) -> PolicyState:
         """What is known of policies and identities."""
-        if self._sources.policies is None:
-            raise StoreUnavailable("policies are not connected")
         return self._sources.policies
 
     def node(self) -> NodeName:
@@ -83,7 +83,8 @@ class OperatorState:
 
     def staleness(self) -> str | None:
         """Say in one sentence why the listings may be out of date; None while they follow the store."""
-        if self._sources.views.wait_synced(0) and self._sources.ipam.synced:
+        sources = self._sources
+        if sources.views.wait_synced(0) and sources.policy_views.wait_synced(0) and sources.ipam.synced:
             return None
         return "etcd is not being followed at the moment: this is what was known last"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,12 +47,15 @@ from model.ids import DockerNetworkId, node_name
 from model.nodes import Node
 from model.version import VERSION
 from observe.api import create_agent_app
+from observe.flow_routes import FLOWS_PATH, flow_view
 from observe.state import Scope as OperatorScope
 from plugin.agent import Agent, Step
+from plugin.closing import Closing
 from plugin.embedded_etcd import EmbeddedEtcd
 from plugin.operator_state import Identity, OperatorState, Sources
 from plugin.scope_watch import ScopeWatch
 from plugin.settings import Scope, Settings
+from plugin.wiring_policy import build_policy
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +131,18 @@ def build(settings: Settings) -> Wired:
         clock=clock,
     )
     datapath = LinuxDatapath(root=settings.bpffs_root / "hawse")
-    forwarding = ForwardingController(datapath, views.endpoints, views.nodes, node.name, clock=clock)
+    forwarding = ForwardingController(datapath, views.endpoints, views.nodes, views.networks, node.name, clock=clock)
+    policy = build_policy(
+        settings,
+        node,
+        store=store,
+        cluster=views,
+        endpoints=endpoints,
+        networks=networks,
+        datapath=datapath,
+        engine=engine,
+        clock=clock,
+    )
     garbage = GarbageCollector(
         views=views,
         holds=ipam,
@@ -151,13 +165,21 @@ def build(settings: Settings) -> Wired:
             absence_s=settings.node_gc_after_h * 3600.0,
         ),
         election=Election(store, node.name, lambda: nodes.lease),
+        node_steps=[policy.upkeep.keep],
+        leader_steps=[policy.upkeep.collect],
     )
 
     datapath_step = Step("datapath", lambda: datapath.start(_datapath_config(node)))
     agent = Agent(
-        followers=[*([embedded] if embedded else []), _Closing([datapath.close, store.close]), views, ipam],
+        followers=[
+            *([embedded] if embedded else []),
+            Closing([datapath.close, store.close]),
+            views,
+            *policy.followers,
+            ipam,
+        ],
         steps=[datapath_step, Step("registration of this node in etcd", nodes.start)],
-        workers=[_Closing([nodes.stop]), forwarding, garbage, scope_watch],
+        workers=[Closing([nodes.stop]), forwarding, *policy.workers, garbage, scope_watch],
     )
 
     driver = create_app(
@@ -168,6 +190,8 @@ def build(settings: Settings) -> Wired:
             endpoints=endpoints,
             addresses=ipam,
             datapath=datapath,
+            identities=policy.label_identities,
+            locks=policy.endpoint_locks,
         ),
         IpamAdapter(ipam),
         Capabilities(scope=scope),
@@ -193,26 +217,16 @@ def build(settings: Settings) -> Wired:
             ipam=ipam,
             datapath=datapath,
             docker_networks=lambda: _docker_networks(engine),
-            problems=lambda: _problems(agent, embedded, forwarding),
+            policies=policy.service,
+            policy_views=policy.views,
+            problems=lambda: [*_problems(agent, embedded, forwarding), *policy.problems()],
             scope_warning=lambda: scope_watch.warning,
             clock=clock,
         ),
     )
-    return Wired(driver=driver, operator=create_agent_app(state), agent=agent)
-
-
-@dataclass(frozen=True, slots=True)
-class _Closing:
-    """A service that has nothing to start, only to release."""
-
-    release: Sequence[Callable[[], None]]
-
-    def start(self) -> None:
-        """Nothing to do."""
-
-    def stop(self) -> None:
-        for release in self.release:
-            release()
+    operator = create_agent_app(state)
+    operator.add_url_rule(FLOWS_PATH, endpoint=FLOWS_PATH, view_func=flow_view(policy.flows))
+    return Wired(driver=driver, operator=operator, agent=agent)
 
 
 def _underlay(settings: Settings, swarm: SwarmState | None) -> Underlay:

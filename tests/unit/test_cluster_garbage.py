@@ -204,6 +204,8 @@ def test_node_that_does_not_come_back_is_removed_with_all_it_left(world: Cluster
     kept = leader.run_container("e1")
     lost.run_container("e2")
     lost.ipam.reserve(POOL, [ipaddress.ip_address("10.1.0.200")])
+    for agent in (leader, lost):
+        world.store.txn([], [Put(keys.enforced(agent.name), b"{}")])
     lost.nodes.stop()
     world.settle()
 
@@ -220,6 +222,7 @@ def test_node_that_does_not_come_back_is_removed_with_all_it_left(world: Cluster
     assert [str(held.address) for held in leader.ipam.addresses()] == ["10.1.0.1", str(kept.addresses[0])]
     assert leader.ipam.pools()[0].holders == ("node-a",)
     assert leader.networks.all()[0].docker_ids == (("node-a", DOCKER_ID),)
+    assert world.stored(keys.ENFORCED) == [keys.enforced(leader.name)]
 
 
 def test_node_that_comes_back_in_time_is_kept(world: ClusterWorld) -> None:
