@@ -84,6 +84,14 @@ def enforces(store: MemoryStore, name: str, revision: int) -> None:
     put(store, keys.enforced(NodeName(name)), Enforcement(revision=revision, mode=PolicyMode.DEFAULT))
 
 
+def look(node: PolicyNode) -> Rollout:
+    return node.service.rollout(None, 0)
+
+
+def alive(node: PolicyNode) -> int:
+    return sum(one.alive for one in look(node).nodes)
+
+
 def test_documents_are_applied_listed_and_deleted(node: PolicyNode) -> None:
     applied = node.service.apply(BOTH)
     node.applied(applied.revision)
@@ -131,9 +139,10 @@ def test_rollout_is_complete_when_every_node_that_runs_enforces_it(node: PolicyN
     enforces(store, "node-b", revision - 1)
     until(
         "all is known",
-        lambda: len([one for one in node.service.rollout(revision, 0).nodes if one.enforcement]) == 2,
+        lambda: alive(node) == 2 and sum(one.enforcement is not None for one in look(node).nodes) == 2,
         timeout_s=WAIT_S,
     )
+    until("this node enforces it", lambda: (node.says() or node.nothing()).revision >= revision, timeout_s=WAIT_S)
     behind = node.service.rollout(revision, 0)
     assert not behind.complete
     assert [("node-a", True), ("node-b", True), ("node-c", False)] == [(one.node, one.alive) for one in behind.nodes]
@@ -151,7 +160,7 @@ def test_rollout_is_complete_when_every_node_that_runs_enforces_it(node: PolicyN
 
 def test_rollout_is_not_complete_when_the_time_is_over(node: PolicyNode, store: MemoryStore) -> None:
     register(store, "node-b")
-    until("the node is known", lambda: len(node.service.rollout(1, 0).nodes) == 2, timeout_s=WAIT_S)
+    until("both are alive", lambda: alive(node) == 2, timeout_s=WAIT_S)
 
     with deadline(0.05):
         assert not node.service.rollout(1, 3600).complete
@@ -160,7 +169,7 @@ def test_rollout_is_not_complete_when_the_time_is_over(node: PolicyNode, store: 
 def test_rollout_goes_on_without_a_node_that_stops(node: PolicyNode, store: MemoryStore) -> None:
     register(store, "node-b")
     revision = node.service.apply(BOTH).revision
-    until("the node is known", lambda: len(node.service.rollout(revision, 0).nodes) == 2, timeout_s=WAIT_S)
+    until("both are alive", lambda: alive(node) == 2, timeout_s=WAIT_S)
     found: list[Rollout] = []
     waiting = threading.Thread(target=lambda: found.append(node.service.rollout(revision, WAIT_S)))
     waiting.start()
@@ -181,7 +190,7 @@ def test_without_a_revision_the_newest_policy_change_is_meant(node: PolicyNode, 
 
 def test_who_waits_is_let_go_when_the_agent_stops(node: PolicyNode, store: MemoryStore) -> None:
     register(store, "node-b")
-    until("the node is known", lambda: len(node.service.rollout(1, 0).nodes) == 2, timeout_s=WAIT_S)
+    until("both are alive", lambda: alive(node) == 2, timeout_s=WAIT_S)
     began = time.monotonic()
     threading.Timer(0.05, node.rollout.stop).start()
 
