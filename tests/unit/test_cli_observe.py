@@ -363,7 +363,7 @@ def test_a_value_that_the_agent_refuses_is_its_sentence(agent: Path) -> None:
     result = _run(agent, "--port", "http")
 
     assert isinstance(result.exception, AgentFailed)
-    assert str(result.exception).startswith("The hawse agent could not answer: port: 'http' is no port")
+    assert "port: 'http' is no port, 0 to 65535, or a range like 8000-8080" in str(result.exception)
 
 
 def test_missing_agent_is_told_also_when_following(tmp_path: Path) -> None:
