@@ -54,7 +54,7 @@ from model.policies import (
 from policy.cidr_fields import prefix_or_address
 from policy.faults import QUOTED_MAX, Faults, Part, quoted
 from policy.limits import ITEMS_MAX, SHORT_FORM_MAX
-from policy.named_ports import PROTOCOL_WORDS
+from policy.named_ports import PROTOCOL_WORDS, port_problems
 from policy.port_fields import ICMP_TYPE_MAX, is_port_name
 from policy.selector_fields import hawse_key
 
@@ -81,14 +81,14 @@ class ShortForm:
     policy: Policy | None
     """None: it has no such label."""
     problems: tuple[str, ...] = ()
-    """Sentences about labels that cannot be read."""
+    """Sentences about labels that cannot be read, those that name ports as well."""
 
 
 def short_form(identity: IdentityId, labels: Labels) -> ShortForm:
     """Read the short form of an identity; it applies to endpoints with the same two labels in the same namespace."""
     said = {label: labels[label] for label in (INGRESS_LABEL, EGRESS_LABEL) if label in labels}
     if not said:
-        return ShortForm(None)
+        return ShortForm(None, _of(identity, port_problems(labels)))
     read = {label: _read(label, text, labels.namespace) for label, text in said.items()}
     ingress, egress = (read.get(label, _Read()) for label in (INGRESS_LABEL, EGRESS_LABEL))
     policy = Policy(
@@ -105,8 +105,11 @@ def short_form(identity: IdentityId, labels: Labels) -> ShortForm:
         enforce_ingress=INGRESS_LABEL in said,
         enforce_egress=EGRESS_LABEL in said,
     )
-    problems = (f"identity {identity}: {problem}" for problem in ingress.problems + egress.problems)
-    return ShortForm(policy, tuple(problems))
+    return ShortForm(policy, _of(identity, ingress.problems + egress.problems + port_problems(labels)))
+
+
+def _of(identity: IdentityId, problems: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"identity {identity}: {problem}" for problem in problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,6 +255,14 @@ def test_an_item_that_is_bad_takes_the_allows_with_it_and_leaves_the_denies() ->
     assert len(read.problems) == 2
 
 
+def test_a_bad_named_port_is_reported_with_or_without_a_short_form() -> None:
+    bad = {"hawse.port.http": "80"}
+
+    for labels in (bad, {**bad, INGRESS_LABEL: "* http"}):
+        (problem,) = short_form(NUMBER, Labels.of(labels)).problems
+        assert problem.startswith('identity 300: label "hawse.port.http": "80" is no port')
+
+
 @given(st.text() | st.text(st.sampled_from("*!;,=/-. 018abetpcimn:")))
 def test_any_text_is_read_or_closes(text: str) -> None:
     read = short_form(NUMBER, Labels.of({INGRESS_LABEL: text}))
