@@ -61,6 +61,7 @@ def test_labels_are_kept_and_the_engines_own_options_are_passed_over() -> None:
     [
         pytest.param({"bandwidth": "5"}, "'bandwidth': hawse has no such option", id="unknown"),
         pytest.param({"label.": "x"}, "write label.<key>=<value>", id="no-key"),
+        pytest.param({"label.reserved:host": ""}, "labels that begin with 'reserved:' are hawse's own", id="reserved"),
         pytest.param({"label.app": 7}, "'label.app' has to be text", id="number"),
         pytest.param({"label.app": None}, "'label.app' has to be text", id="null"),
     ],

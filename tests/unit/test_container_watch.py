@@ -1,0 +1,370 @@
+"""The watch of containers against an engine that shows things when the real ones do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from driver.container_watch import ContainerWatch
+from driver.engine import Engine
+from kvstore.backoff import Backoff
+from model.clock import SystemClock
+from model.errors import StoreUnavailable
+from model.ids import IDENTITY_INIT, EndpointId
+from model.labels import Labels
+from tests.support import wait
+from tests.support.cluster_world import ManualClock
+from tests.support.driver_world import NETWORK_ID, World, create_endpoint, endpoint, join
+from tests.support.fake_dockerd import FakeContainer, FakeDockerd, serving
+
+SOON_S = 10
+QUICK = Backoff(first_s=0.01, limit_s=0.05)
+BRIDGE = "b1" * 32
+
+
+class Host:
+    """A node with its engine."""
+
+    def __init__(self, world: World, dockerd: FakeDockerd, socket: Path) -> None:
+        self.world = world
+        self.dockerd = dockerd
+        self.socket = socket
+        self.watches: list[ContainerWatch] = []
+        self._number = 0
+
+    def watch(self, *, resync_s: float = 300, clock: ManualClock | None = None) -> ContainerWatch:
+        made = ContainerWatch(
+            Engine(self.socket),
+            self.world.labelling,
+            clock=clock or SystemClock(),
+            resync_s=resync_s,
+            backoff=QUICK,
+            retry=QUICK,
+        )
+        self.watches.append(made)
+        made.start()
+        wait.until("events are followed", lambda: self.dockerd.listeners, timeout_s=SOON_S)
+        return made
+
+    def create(self, name: str, labels: dict[str, str] | None = None, *networks: str) -> FakeContainer:
+        self._number += 1
+        ident = f"{self._number:02x}" * 32
+        return self.dockerd.create(ident, name, {"app": name} if labels is None else labels, *(networks or ("net",)))
+
+    def connect(self, container: FakeContainer, *, options: dict[str, object] | None = None) -> EndpointId:
+        """CreateEndpoint, Join, and the event."""
+        self._number += 1
+        ident = EndpointId(f"{self._number:02x}" * 32)
+        address = f"10.1.0.{self._number}/16"
+        self.world.ok(
+            "NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=ident, address=address, options=options)
+        )
+        self.world.ok("NetworkDriver.Join", join(ident))
+        self.dockerd.connect(container, NETWORK_ID, ident)
+        return ident
+
+    def is_labelled(self, ident: EndpointId, name: str, labels: dict[str, str] | None = None) -> bool:
+        record = self.world.endpoints.get(ident)
+        wanted = Labels.of({"app": name} if labels is None else labels)
+        return (record.labels, record.container) == (wanted, name)
+
+    def wait_labelled(self, ident: EndpointId, name: str, labels: dict[str, str] | None = None) -> None:
+        wait.until(f"endpoint of {name}", lambda: self.is_labelled(ident, name, labels), timeout_s=SOON_S)
+        wait.until(f"kernel has identity of {name}", lambda: self._kernel_follows(ident), timeout_s=SOON_S)
+
+    def settled(self) -> None:
+        """Wait until everything that was emitted has been dealt with."""
+        marker = self.create("marker")
+        self.wait_labelled(self.connect(marker), "marker")
+
+    def _kernel_follows(self, ident: EndpointId) -> bool:
+        specs = {local.endpoint_id: local.spec for local in self.world.kernel.local_endpoints()}
+        spec = specs[ident]
+        return spec is not None and spec.identity == self.world.endpoints.get(ident).identity
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    dockerd = FakeDockerd()
+    dockerd.networks.update({NETWORK_ID: "net", BRIDGE: "bridge"})
+    with World() as world, serving(dockerd, tmp_path / "docker.sock") as socket:
+        host = Host(world.with_network(), dockerd, socket)
+        yield host
+        for watch in host.watches:
+            watch.stop()
+
+
+def test_an_endpoint_is_labelled_when_its_container_is_connected(host: Host) -> None:
+    watch = host.watch()
+    web = host.create("web")
+
+    ident = host.connect(web)
+
+    host.wait_labelled(ident, "web")
+    assert not web.running
+    assert [] == watch.problems()
+
+
+def test_the_identity_exists_before_the_endpoint(host: Host) -> None:
+    host.watch()
+
+    host.create("web")
+
+    wait.until("identity", lambda: host.world.identities.number_of(Labels.of({"app": "web"})), timeout_s=SOON_S)
+
+
+@pytest.mark.parametrize("network", [NETWORK_ID, NETWORK_ID[:12], "net"])
+def test_a_network_may_be_named_in_any_way(host: Host, network: str) -> None:
+    host.watch()
+
+    host.create("web", None, network)
+
+    wait.until("identity", lambda: host.world.identities.number_of(Labels.of({"app": "web"})), timeout_s=SOON_S)
+
+
+def test_containers_of_other_networks_get_no_identity(host: Host) -> None:
+    host.watch()
+    host.create("other", None, "bridge")
+
+    host.settled()
+
+    assert host.world.identities.number_of(Labels.of({"app": "other"})) is None
+
+
+def test_labels_that_look_like_the_engines_own_are_taken_as_they_are(host: Host) -> None:
+    host.watch()
+    labels = {"name": "db", "image": "other", "exitCode": "0", "container": "x"}
+
+    ident = host.connect(host.create("web", labels))
+
+    host.wait_labelled(ident, "web", labels)
+
+
+def test_many_at_once_in_one_network_are_never_mixed_up(host: Host) -> None:
+    host.watch()
+    containers = [host.create(f"c{number}") for number in range(8)]
+    idents: dict[str, EndpointId] = {}
+
+    # The interfaces are there before the engine says of any whose it is, in another order.
+    for container in containers:
+        host._number += 1
+        idents[container.name] = EndpointId(f"{host._number:02x}" * 32)
+        create = create_endpoint(endpoint_id=idents[container.name], address=f"10.1.0.{host._number}/16")
+        host.world.ok("NetworkDriver.CreateEndpoint", create)
+        host.world.ok("NetworkDriver.Join", join(idents[container.name]))
+    seen: dict[str, set[Labels | None]] = {ident: set() for ident in idents.values()}
+    for container in reversed(containers):
+        host.dockerd.connect(container, NETWORK_ID, idents[container.name])
+        for ident in idents.values():
+            seen[ident].add(host.world.endpoints.get(ident).labels)
+
+    for name, ident in idents.items():
+        host.wait_labelled(ident, name)
+        assert seen[ident] <= {None, Labels.of({"app": name})}
+
+
+def test_an_endpoint_that_the_engine_does_not_show_stays_init(host: Host) -> None:
+    host.watch()
+    web = host.create("web")
+    ident = host.connect(web)
+    host.wait_labelled(ident, "web")
+    stray = EndpointId("ee" * 32)
+    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=stray, address="10.1.0.99/16"))
+    host.world.ok("NetworkDriver.Join", join(stray))
+
+    host.dockerd.run(web)
+    host.settled()
+
+    assert host.world.endpoints.get(stray).labels is None
+    assert IDENTITY_INIT == host.world.endpoints.get(stray).identity
+
+
+def test_an_endpoint_without_a_container_becomes_a_problem(host: Host) -> None:
+    clock = ManualClock()
+    stray = EndpointId("ee" * 32)
+    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=stray))
+    host.world.ok("NetworkDriver.Join", join(stray))
+    watch = host.watch(clock=clock)
+
+    clock.time_s = 4e9
+    host.dockerd.break_streams()
+
+    (problem,) = wait.until("problem", watch.problems, timeout_s=SOON_S)
+    assert "endpoint eeeeeeeeeeee stays without labels: Docker knows no container of it" == problem
+
+    host.world.ok("NetworkDriver.DeleteEndpoint", endpoint(stray))
+    host.dockerd.break_streams()
+    wait.until("no problem", lambda: not watch.problems(), timeout_s=SOON_S)
+
+
+def test_labels_of_an_attachment_stay_and_the_name_is_learned(host: Host) -> None:
+    host.watch()
+
+    ident = host.connect(host.create("web"), options={"label.app": "own"})
+
+    host.wait_labelled(ident, "web", {"app": "own"})
+
+
+def test_a_container_in_two_networks_has_its_labels_in_both(host: Host) -> None:
+    host.watch()
+    other = "6d" * 32
+    host.dockerd.networks[other] = "other"
+    host.world.with_network(network_id=other)
+    web = host.create("web", None, "net", "other")
+    first = host.connect(web)
+    second = EndpointId("ab" * 32)
+    host.world.ok(
+        "NetworkDriver.CreateEndpoint",
+        create_endpoint(network_id=other, endpoint_id=second, address="10.1.0.200/16"),
+    )
+    host.dockerd.connect(web, other, second)
+
+    host.wait_labelled(first, "web")
+    host.wait_labelled(second, "web")
+
+
+def test_a_renamed_container_keeps_its_labels(host: Host) -> None:
+    host.watch()
+    web = host.create("web")
+    ident = host.connect(web)
+    host.dockerd.run(web)
+    host.wait_labelled(ident, "web")
+    number = host.world.endpoints.get(ident).identity
+
+    host.dockerd.rename(web, "front")
+
+    host.wait_labelled(ident, "front", {"app": "web"})
+    assert number == host.world.endpoints.get(ident).identity
+
+
+def test_a_container_that_is_renamed_before_it_starts_has_its_new_name(host: Host) -> None:
+    host.watch()
+    web = host.create("web")
+    host.dockerd.rename(web, "front")
+
+    host.wait_labelled(host.connect(web), "front", {"app": "web"})
+
+
+def test_what_happened_before_the_agent_came_is_found_in_the_list(host: Host) -> None:
+    running, starting = host.create("running"), host.create("starting")
+    idents = host.connect(running), host.connect(starting)
+    host.dockerd.run(running)
+    host.dockerd.forget_events()
+
+    host.watch()
+
+    host.wait_labelled(idents[0], "running")
+    host.wait_labelled(idents[1], "starting")
+
+
+def test_what_happened_while_the_engine_was_away_is_found_in_the_list(host: Host) -> None:
+    host.watch()
+    host.settled()
+    host.dockerd.broken.add("/events")
+    host.dockerd.break_streams()
+    web = host.create("web")
+    ident = host.connect(web)
+    host.dockerd.run(web)
+    host.dockerd.forget_events()
+    assert host.world.endpoints.get(ident).labels is None
+
+    host.dockerd.broken.clear()
+
+    host.wait_labelled(ident, "web")
+
+
+def test_an_engine_whose_events_cannot_be_followed_is_a_problem(host: Host) -> None:
+    watch = host.watch()
+    host.dockerd.broken.add("/events")
+    host.dockerd.break_streams()
+
+    (problem,) = wait.until("problem", watch.problems, timeout_s=SOON_S)
+    assert problem.startswith("Docker's events cannot be followed")
+
+    host.dockerd.broken.clear()
+    wait.until("no problem", lambda: not watch.problems(), timeout_s=SOON_S)
+
+
+@pytest.mark.parametrize("path", ["/containers/json", f"/networks/{NETWORK_ID}"])
+def test_a_question_that_fails_is_asked_again(host: Host, path: str) -> None:
+    watch = host.watch()
+    host.settled()
+    host.dockerd.broken.add(path)
+    ident = host.connect(host.create("web"))
+    (problem,) = wait.until("problem", watch.problems, timeout_s=SOON_S)
+    assert problem.startswith("labels of containers cannot be read")
+    assert IDENTITY_INIT == host.world.endpoints.get(ident).identity
+
+    host.dockerd.broken.clear()
+
+    host.wait_labelled(ident, "web")
+    wait.until("no problem", lambda: not watch.problems(), timeout_s=SOON_S)
+
+
+def test_while_the_store_is_away_an_endpoint_stays_init(host: Host) -> None:
+    watch = host.watch()
+    host.settled()
+    web = host.create("web")
+    host._number += 1
+    ident = EndpointId(f"{host._number:02x}" * 32)
+    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=ident))
+    host.world.faults.before["MemoryStore.txn"] = StoreUnavailable("etcd is away")
+
+    host.dockerd.connect(web, NETWORK_ID, ident)
+
+    (problem,) = wait.until("problem", watch.problems, timeout_s=SOON_S)
+    assert "container web: its endpoint stays without labels: etcd is away" == problem
+    assert IDENTITY_INIT == host.world.endpoints.get(ident).identity
+
+    host.world.faults.before.clear()
+
+    host.wait_labelled(ident, "web")
+    wait.until("no problem", lambda: not watch.problems(), timeout_s=SOON_S)
+
+
+def test_labels_that_make_no_identity_are_a_problem_of_that_container_only(host: Host) -> None:
+    watch = host.watch()
+    bad = host.create("bad", {f"l{number}": "" for number in range(200)})
+    ident = host.connect(bad)
+    host.settled()
+
+    (problem,) = watch.problems()
+    assert problem.startswith("container bad: its endpoint stays without labels: 200 labels would make one identity")
+    assert host.world.endpoints.get(ident).labels is None
+
+    host.world.ok("NetworkDriver.DeleteEndpoint", endpoint(ident))
+    host.dockerd.remove(bad)
+    wait.until("no problem", lambda: not watch.problems(), timeout_s=SOON_S)
+
+
+def test_everything_is_compared_from_time_to_time(host: Host) -> None:
+    host.watch(resync_s=0.05)
+    web = host.create("web")
+    host.dockerd.run(web)
+    ident = EndpointId("ab" * 32)
+    web.endpoints[NETWORK_ID] = ident
+
+    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=ident))
+
+    host.wait_labelled(ident, "web")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(lambda host: None, id="idle"),
+        pytest.param(lambda host: host.dockerd.broken.add("/events"), id="without-events"),
+    ],
+)
+def test_it_stops_at_once(host: Host, state: Callable[[Host], None]) -> None:
+    watch = host.watch()
+    state(host)
+
+    watch.stop()
+    watch.stop()
+
+    names = {thread.name for thread in threading.enumerate()}
+    assert not names & {"engine events", "container labels"}
