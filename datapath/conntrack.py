@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -24,7 +25,8 @@ def connections(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], *, now_
     """
     for key, value in tracked.items():
         protocol = key.vni_and_protocol & (1 << _PROTOCOL_BITS) - 1
-        idle_s = max(0, now_s - value.seen_s)
+        # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
+        idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
         if idle_s > _timeout_s(protocol, value.flags):
             continue
         low, high = (IPv4Address(key.low), key.low_port), (IPv4Address(key.high), key.high_port)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.netns import bpf_file_system, remove_leftovers
 from tests.support.overlay import Overlay, standing_overlay
+from tests.support.policy_bench import PolicyBench, standing_bench
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,17 @@ def overlay(bpf_root: Path) -> Iterator[Overlay]:
     """An underlay to which the test adds nodes and containers."""
     with standing_overlay(bpf_root) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def _one_bench(bpf_root: Path) -> Iterator[PolicyBench]:
+    """One for all tests, for the compiler's sake."""
+    with standing_bench(bpf_root) as made:
+        yield made
+
+
+@pytest.fixture
+def bench(_one_bench: PolicyBench) -> PolicyBench:
+    """Programs and maps to push single packets through; empty."""
+    _one_bench.reset()
+    return _one_bench

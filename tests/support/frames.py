@@ -15,7 +15,21 @@ VLAN: Final = 0x8100
 IPV6: Final = 0x86DD
 
 ICMP: Final = 1
+TCP: Final = 6
 UDP: Final = 17
+GRE: Final = 47
+SCTP: Final = 132
+
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+ACK: Final = 0x10
+
+MORE_FRAGMENTS: Final = 0x2000
+
+SCTP_DATA: Final = 0
+SCTP_INIT: Final = 1
+SCTP_INIT_ACK: Final = 2
 
 
 def mac(text: str) -> bytes:
@@ -68,14 +82,33 @@ def ipv4(
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + payload
 
 
-def echo(*, kind: int = 8, data: bytes = b"hawse" * 8) -> bytes:
+def echo(*, kind: int = 8, data: bytes = b"hawse" * 8, ident: int = 7) -> bytes:
     """ICMP echo request (8) or reply (0)."""
-    message = struct.pack("!BBHHH", kind, 0, 0, 7, 1) + data
+    return icmp(kind, struct.pack("!HH", ident, 1) + data)
+
+
+def icmp(kind: int, body: bytes = bytes(4), *, code: int = 0) -> bytes:
+    """Any ICMP message; the body begins after the checksum."""
+    message = struct.pack("!BBH", kind, code, 0) + body
     return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
 
 
-def udp(data: bytes, *, port: int) -> bytes:
-    return struct.pack("!HHHH", 40000, port, 8 + len(data), 0) + data
+def icmp_error(packet: bytes, *, kind: int = 3, code: int = 3) -> bytes:
+    """An ICMP error about an IPv4 packet; it quotes the header and the first 8 bytes."""
+    return icmp(kind, bytes(4) + packet[: (packet[0] & 15) * 4 + 8], code=code)
+
+
+def tcp(flags: int, *, source_port: int = 40000, port: int, data: bytes = b"") -> bytes:
+    return struct.pack("!HHIIBBHHH", source_port, port, 1, 1, 5 << 4, flags, 0xFFFF, 0, 0) + data
+
+
+def udp(data: bytes, *, port: int, source_port: int = 40000) -> bytes:
+    return struct.pack("!HHHH", source_port, port, 8 + len(data), 0) + data
+
+
+def sctp(chunk: int, *, source_port: int = 40000, port: int) -> bytes:
+    """A packet with one chunk."""
+    return struct.pack("!HHIIBBH", source_port, port, 1, 0, chunk, 0, 20) + bytes(16)
 
 
 def arp(

@@ -42,6 +42,42 @@ static __always_inline __u32 timeout_s(__u8 protocol, __u8 flags)
 	return flags & CONNTRACK_REPLIED ? HAWSE_TCP_TIMEOUT_S : HAWSE_SYN_TIMEOUT_S;
 }
 
+/* No packet for too long? Another CPU may have written a second that this one has not reached. */
+static __always_inline bool is_expired(const struct conntrack_value *entry, __u8 protocol,
+				       __u32 now)
+{
+	return (__s32)(now - entry->seen_s) > (__s32)timeout_s(protocol, entry->flags);
+}
+
+/*
+ * The policy epoch, read before anything is judged: were it read afterwards, a verdict that was made
+ * by the policy of yesterday could be kept as one of today.
+ */
+static __always_inline __u32 policy_epoch(const struct config_value *config)
+{
+	return *(const volatile __u32 *)&config->policy_epoch;
+}
+
+/* Somebody whom no network of ours has an address of. */
+static __always_inline bool is_outside(__u32 identity)
+{
+	return (identity && identity < HAWSE_IDENTITY_CLUSTER && identity != HAWSE_IDENTITY_INIT) ||
+	       identity >= HAWSE_IDENTITIES_MAX;
+}
+
+/*
+ * May the sender of an ICMP error report about the connection? Its own end may. A router may as well,
+ * but there are none inside of our networks: it has to be outside, as the end that it speaks for.
+ */
+static __always_inline bool may_report_on(const struct flow *flow,
+					  const struct conntrack_value *entry)
+{
+	if (flow->kind != FLOW_RELATED || flow->tracked_source == flow->source)
+		return true;
+	return is_outside(flow->source_identity) &&
+	       is_outside(flow->reply ? entry->destination_identity : entry->source_identity);
+}
+
 /* What policies look at: of ICMP echo always the request, as which the connection was opened. */
 static __always_inline __be16 judged_port(__u8 protocol, __be16 port)
 {
@@ -124,7 +160,8 @@ static __always_inline void follow(struct conntrack_value *entry, const struct f
 
 /* A packet of a connection that is in the map. */
 static __always_inline int track_known(struct __sk_buff *skb, const struct config_value *config,
-				       struct flow *flow, struct conntrack_value *entry, __u32 now)
+				       struct flow *flow, struct conntrack_value *entry,
+				       __u32 epoch, __u32 now)
 {
 	struct conntrack_value verdict = {};
 	bool source_local, destination_local;
@@ -142,8 +179,7 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 		else
 			verdict.source_identity = entry->source_identity;
 	}
-	if (entry->epoch == config->policy_epoch &&
-	    entry->source_identity == verdict.source_identity &&
+	if (entry->epoch == epoch && entry->source_identity == verdict.source_identity &&
 	    entry->destination_identity == verdict.destination_identity) {
 		if (entry->flags & CONNTRACK_DENIED) {
 			flow->direction = entry->direction;
@@ -172,11 +208,11 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 		entry->direction = flow->direction;
 		entry->flags |= CONNTRACK_DENIED;
 		entry->seen_s = now;
-		entry->epoch = config->policy_epoch;
+		entry->epoch = epoch;
 		return result;
 	}
 	entry->flags &= ~CONNTRACK_DENIED;
-	entry->epoch = config->policy_epoch;
+	entry->epoch = epoch;
 	follow(entry, flow, now);
 	return 0;
 }
@@ -184,9 +220,11 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 /* The first packet of a connection, or one that belongs to none. */
 static __always_inline int track_new(struct __sk_buff *skb, const struct config_value *config,
 				     struct flow *flow, struct conntrack_key *key,
-				     bool source_is_high, __u32 now)
+				     bool source_is_high, __u32 epoch, __u32 now)
 {
-	bool stateless = flow->kind == FLOW_STATELESS || flow->kind == FLOW_RELATED;
+	/* An answer to nothing opens nothing: it would open the way for requests. */
+	bool stateless = flow->kind == FLOW_STATELESS || flow->kind == FLOW_RELATED ||
+			 (flow->protocol == IPPROTO_ICMP && !flow->opens);
 	__be16 port = flow->protocol == IPPROTO_ICMP ? flow->icmp_type : flow->destination_port;
 	struct conntrack_value verdict = {};
 	int result;
@@ -209,7 +247,7 @@ static __always_inline int track_new(struct __sk_buff *skb, const struct config_
 	}
 	if (stateless)
 		return 0;
-	verdict.epoch = config->policy_epoch;
+	verdict.epoch = epoch;
 	verdict.flags = source_is_high ? CONNTRACK_OPENED_BY_HIGH : 0;
 	verdict.seen_s = now;
 	follow(&verdict, flow, now);
@@ -225,20 +263,21 @@ static __always_inline int track(struct __sk_buff *skb, const struct config_valu
 {
 	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
 	__u32 now = bpf_ktime_get_ns() / NANOSECONDS_PER_SECOND;
+	__u32 epoch = policy_epoch(config);
 	struct conntrack_value *entry = 0;
 	struct conntrack_key key = {};
-	bool expired, opened_by_high;
+	bool anew;
 
 	if (flow->kind != FLOW_STATELESS) {
 		track_key(&key, flow, source_is_high);
 		entry = hawse_conntrack.lookup(&key);
 	}
 	if (entry) {
-		opened_by_high = entry->flags & CONNTRACK_OPENED_BY_HIGH;
-		flow->reply = opened_by_high != source_is_high;
-		expired = now - entry->seen_s > timeout_s(flow->tracked_protocol, entry->flags);
-		if (!expired && !(flow->opens && (flow->reply || is_closed(entry->flags))))
-			return track_known(skb, config, flow, entry, now);
+		flow->reply = !!(entry->flags & CONNTRACK_OPENED_BY_HIGH) != source_is_high;
+		anew = flow->opens && (flow->reply || is_closed(entry->flags));
+		if (!anew && !is_expired(entry, flow->tracked_protocol, now) &&
+		    may_report_on(flow, entry))
+			return track_known(skb, config, flow, entry, epoch, now);
 	}
-	return track_new(skb, config, flow, &key, source_is_high, now);
+	return track_new(skb, config, flow, &key, source_is_high, epoch, now);
 }

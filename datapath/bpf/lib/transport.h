@@ -26,13 +26,16 @@
 #define ICMP_TIME_EXCEEDED   11
 #define ICMP_PARAMETER	     12
 
-/* The first bytes of a TCP header; those of UDP and SCTP begin alike. */
+#define SCTP_INIT	 1
+#define UDP_HEADER_BYTES 8
+
+/* The first bytes of a TCP header; those of UDP begin alike, those of SCTP have the same length. */
 struct ports_header {
 	__be16 source;
 	__be16 destination;
 	__be32 sequence;
 	__be32 acknowledged;
-	__u8 offset;
+	__u8 offset; /* of SCTP: type of the first chunk */
 	__u8 flags;
 };
 
@@ -122,13 +125,18 @@ static __always_inline int read_ports(struct __sk_buff *skb, __u32 offset, struc
 {
 	struct ports_header header = {};
 
-	if (flow->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, offset, &header, sizeof(header)))
+	if (flow->protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, offset, &header, UDP_HEADER_BYTES))
 			return DROP(DROP_CT_INVALID_HEADER);
+	} else if (bpf_skb_load_bytes(skb, offset, &header, sizeof(header))) {
+		return DROP(DROP_CT_INVALID_HEADER);
+	}
+	if (flow->protocol == IPPROTO_TCP) {
 		flow->tcp_flags = header.flags;
 		flow->opens = (header.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	} else if (bpf_skb_load_bytes(skb, offset, &header, 8)) {
-		return DROP(DROP_CT_INVALID_HEADER);
+	} else if (flow->protocol == IPPROTO_SCTP) {
+		/* Both ends may use the same port: then only this tells who opens. */
+		flow->opens = header.offset == SCTP_INIT;
 	}
 	flow->source_port = header.source;
 	flow->destination_port = header.destination;
@@ -167,6 +175,11 @@ static __always_inline int read_transport(struct __sk_buff *skb, const struct ip
 		flow->destination_port = known->destination_port;
 		return 0;
 	}
+	/* What the next fragment brings must not be read from the padding of this one. */
+	if (fragment & IPV4_MORE_FRAGMENTS &&
+	    (flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_SCTP) &&
+	    bpf_ntohs(ipv4->tot_len) < ipv4->ihl * 4 + sizeof(struct ports_header))
+		return DROP(DROP_CT_INVALID_HEADER);
 	if (flow->protocol == IPPROTO_ICMP)
 		err = read_icmp(skb, offset, flow);
 	else if (has_ports(flow->protocol))
