@@ -13,9 +13,8 @@ only what another class means for them. It keeps one reference for each entry of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from datapath.api import Direction
 from datapath.policy_table import IdentityFlags, PolicyKey, PolicyTable, PolicyVerdict
@@ -26,17 +25,14 @@ from model.policy_answers import RuleReference
 from policy.endpoint_rules import PreparedPolicies
 from policy.named_ports import named_ports
 from policy.policy_inputs import PolicyInputs
+from policy.port_prefixes import PortKey
 from policy.prefix_cover import PrefixCover, prefixes_of
 from policy.remote_entries import RemoteEntries
-from policy.rule_matching import NamedPorts
+from policy.rule_matching import NamedPorts, PreparedRule
 from policy.selection import SelectorIndex, is_managed
+from policy.table_lookup import CLOSED_FLAGS
 
 __all__ = ["Compiled", "PolicyCompiler", "PolicyInputs", "compile_table", "prefixes_of"]
-
-_FLAGS: Final[Mapping[Direction, IdentityFlags]] = {
-    Direction.INGRESS: IdentityFlags.INGRESS,
-    Direction.EGRESS: IdentityFlags.EGRESS,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +71,7 @@ class PolicyCompiler:
         Raises:
             ValueError: a policy names a prefix that has no identity.
         """
-        policies = self.prepare(inputs)
+        policies = self._prepare(inputs)
         known = self._index.masks.keys() | RESERVED_NAMES.keys()
         flags = dict.fromkeys(sorted(known), IdentityFlags.KNOWN)
         selecting: dict[tuple[int, Direction], tuple[str, ...]] = {}
@@ -88,7 +84,7 @@ class PolicyCompiler:
                 rules = policies.of(identity, direction)
                 selecting[identity, direction] = rules.closed_by
                 if rules.enforced:
-                    flags[identity] |= _FLAGS[direction]
+                    flags[identity] |= CLOSED_FLAGS[direction]
                     written = before.get((identity, direction)) or RemoteEntries()
                     written.update(rules, self._index.masks, self._named_ports)
                     self._entries[identity, direction] = written
@@ -104,7 +100,24 @@ class PolicyCompiler:
             selecting=selecting,
         )
 
-    def prepare(self, inputs: PolicyInputs) -> PreparedPolicies:
+    def rules_between(
+        self, local: int, remote: int, direction: Direction
+    ) -> Sequence[tuple[PreparedRule, frozenset[PortKey]]]:
+        """The rules that match a pair of identities, and the ports that they mean there; whether enforced or not.
+
+        Of what was compiled last: ``local`` is reserved or was among its identities. Denies first.
+        """
+        if self._policies is None:
+            return ()
+        destination = self._named_ports(remote if direction is Direction.EGRESS else local)
+        mask = self._index.masks.get(remote)
+        return [
+            (rule, rule.keys.union(rule.named_keys(destination)))
+            for rule in self._policies.of(local, direction).rules
+            if (rule.matches_other(remote) if mask is None else rule.matches_labels(mask))
+        ]
+
+    def _prepare(self, inputs: PolicyInputs) -> PreparedPolicies:
         """Make the policies ready to be asked about any of the identities.
 
         Raises:

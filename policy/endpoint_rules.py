@@ -36,11 +36,11 @@ class EndpointRules:
     local: int
     direction: Direction
     enforced: bool
-    """Whether anything is judged; if not, there are no rules either."""
+    """Whether anything is judged."""
     closed_by: tuple[str, ...]
     """Names of the policies that select it and close the direction, whatever the mode; sorted."""
     rules: tuple[PreparedRule, ...]
-    """Denies first; among equals by the name of the policy and the path. Without :attr:`opening`."""
+    """Enforced or not; denies first, among equals by the name of the policy and the path. Without :attr:`opening`."""
     opening: PreparedRule | None
     """Allows anyone, where policies deny and none closes."""
 
@@ -116,7 +116,7 @@ class PreparedPolicies:
             direction=direction,
             enforced=enforced,
             closed_by=closed_by,
-            rules=tuple(rules) if enforced else (),
+            rules=tuple(rules),
             opening=opening,
         )
 

@@ -62,9 +62,8 @@ def _may_apply(policy: Policy, local: End) -> bool:
 
 def _selects(selector: Selector, end: End) -> bool:
     if isinstance(end, Labels):
-        plain = {key: value for key, value in end.items() if not key.startswith("reserved:")}
         namespace = {"kubernetes.io/metadata.name": end.namespace}
-        return all(one.holds(plain) for one in selector.labels) and all(
+        return all(one.holds(end) for one in selector.labels) and all(
             one.holds(namespace) for one in selector.namespace
         )
     if end == IDENTITY_INIT and selector == Selector():

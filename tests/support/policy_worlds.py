@@ -105,6 +105,8 @@ class World:
     """All of them have endpoints here."""
     addresses: tuple[IPAddress, ...]
     """Outside of the cluster."""
+    reserved: tuple[IdentityId, ...]
+    """Other ends that are asked about; ``init`` is always among them."""
     mode: PolicyMode
     prefix_identities: Mapping[IPNetwork, int]
     packets: tuple[tuple[int, int], ...]
@@ -121,9 +123,23 @@ class World:
         )
 
     @property
-    def endpoints(self) -> tuple[tuple[IdentityId, End], ...]:
-        """Identities that are judged, and what they are to the reference."""
-        return (*self.identities.items(), (IDENTITY_INIT, IDENTITY_INIT))
+    def remotes(self) -> tuple[End, ...]:
+        """All ends, as they are to the reference."""
+        return (*self.identities.values(), *self.reserved, *self.addresses)
+
+    def number_of(self, end: End) -> int:
+        """The identity that an end has in the kernel."""
+        if isinstance(end, int):
+            return end
+        if isinstance(end, Labels):
+            return next(number for number, labels in self.identities.items() if labels == end)
+        around = [prefix for prefix in self.prefix_identities if end in prefix]
+        return self.prefix_identities[max(around, key=lambda one: one.prefixlen)] if around else IDENTITY_WORLD
+
+    @property
+    def endpoints(self) -> tuple[End, ...]:
+        """The ends that have policies of their own."""
+        return (*self.identities.values(), IDENTITY_INIT)
 
 
 def worlds() -> st.SearchStrategy[World]:
@@ -145,6 +161,7 @@ def world_from(choice: random.Random) -> World:
         policies=policies,
         identities={IdentityId(IDENTITY_MIN + at): one for at, one in enumerate(sorted(labels, key=str))},
         addresses=tuple(sorted({choice.choice(ADDRESSES) for _ in range(2)}, key=str)),
+        reserved=tuple(sorted({IDENTITY_INIT, choice.choice(RESERVED), choice.choice(RESERVED)})),
         mode=_mostly(choice, PolicyMode.DEFAULT, PolicyMode.ALWAYS, PolicyMode.NEVER),
         prefix_identities={prefix: CIDR_IDENTITY_BASE + at for at, prefix in enumerate(named)},
         packets=_packets(choice, policies),
@@ -240,6 +257,6 @@ def _packets(choice: random.Random, policies: Sequence[Policy]) -> tuple[tuple[i
             for match in rule.ports or ():
                 edges |= {match.first - 1, match.first, match.last, match.last + 1} & _PORTS
     protocols = (Protocol.TCP, Protocol.TCP, Protocol.UDP, Protocol.SCTP)
-    found = {(choice.choice(protocols), choice.choice(sorted(edges))) for _ in range(4)}
+    found = {(choice.choice(protocols), choice.choice(sorted(edges))) for _ in range(3)}
     found.add(choice.choice(((Protocol.ICMP, ECHO_REQUEST), (Protocol.ICMP, 0), (GRE, 0))))
     return tuple(sorted((int(protocol), port) for protocol, port in found))
