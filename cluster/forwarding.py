@@ -1,11 +1,11 @@
 """Keeps the kernel's idea of the other nodes equal to the cluster's.
 
-1. The views of endpoints and nodes say what changed; a thread of its own writes it to the datapath. Changes that come
-   while it writes are written together the next time.
-2. A changed endpoint costs its own entries. A changed node, an error, and the passing of ``resync_s`` cost a full
-   comparison: ``replace_nodes`` (packets of a node are accepted before anything is sent to it), then
-   ``replace_remotes``.
-3. Nothing is written before both views have been read once: an agent that starts without etcd leaves the kernel as it
+1. The views of endpoints, nodes and networks say what changed; a thread of its own writes it to the datapath. Changes
+   that come while it writes are written together the next time.
+2. A changed endpoint costs its own entries. A changed node or network, an error, and the passing of ``resync_s`` cost a
+   full comparison: ``replace_nodes`` (packets of a node are accepted before anything is sent to it),
+   ``replace_remotes``, then ``replace_networks``.
+3. Nothing is written before all views have been read once: an agent that starts without etcd leaves the kernel as it
 was.
 4. An error is followed by a backoff and a full comparison, until it works.
 """
@@ -16,7 +16,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cluster.remotes import RemoteTable
 from datapath.api import Datapath
@@ -28,6 +28,7 @@ from model.ids import NodeName
 if TYPE_CHECKING:
     from kvstore.watcher import Change, View
     from model.endpoints import Endpoint
+    from model.networks import Network
     from model.nodes import Node
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class ForwardingController:
         datapath: the kernel of this node.
         endpoints: view of all endpoints; not started yet.
         nodes: view of all nodes; not started yet.
+        networks: view of all networks; not started yet.
         node: this node.
         resync_s: at least this often everything is compared.
         backoff: waits after an error.
@@ -66,6 +68,7 @@ class ForwardingController:
         datapath: Datapath,
         endpoints: View[Endpoint],
         nodes: View[Node],
+        networks: View[Network],
         node: NodeName,
         *,
         resync_s: float = 60.0,
@@ -75,6 +78,7 @@ class ForwardingController:
         self._datapath = datapath
         self._endpoints = endpoints
         self._nodes = nodes
+        self._networks = networks
         self._resync_s = resync_s
         self._backoff = backoff
         self._clock = clock or SystemClock()
@@ -88,6 +92,7 @@ class ForwardingController:
         self._thread = threading.Thread(target=self._run, name="forwarding", daemon=True)
         endpoints.subscribe(self._on_endpoints)
         nodes.subscribe(self._on_nodes)
+        networks.subscribe(self._on_networks)
 
     def start(self) -> None:
         """Begin to write; the datapath has to be started."""
@@ -134,6 +139,12 @@ class ForwardingController:
         ):
             self.resync()
 
+    def _on_networks(self, changes: Sequence[Change[Network]]) -> None:
+        if any(
+            change.old is None or change.new is None or _open(change.old) != _open(change.new) for change in changes
+        ):
+            self.resync()
+
     def _run(self) -> None:
         while self._wait_for_work():
             try:
@@ -147,11 +158,12 @@ class ForwardingController:
 
     def _wait_for_work(self) -> bool:
         """Wait for a change or the next comparison; False when it is time to end."""
-        while not (self._endpoints.revision and self._nodes.revision):
+        views: tuple[View[Any], ...] = (self._endpoints, self._nodes, self._networks)
+        while not all(view.revision for view in views):
             if self._stopping:
                 return False
-            self._endpoints.wait_synced(0.5)
-            self._nodes.wait_synced(0.5)
+            for view in views:
+                view.wait_synced(0.5)
         with self._changed:
             left_s = self._compared_at_s + self._resync_s - self._clock.monotonic_s()
             self._changed.wait_for(lambda: self._stopping or self._dirty or self._all_dirty, max(0.0, left_s))
@@ -179,6 +191,8 @@ class ForwardingController:
         self._table.set_endpoints({key: entry.value for key, entry in self._endpoints.items().items()})
         self._datapath.replace_nodes(self._table.tunnels())
         self._datapath.replace_remotes(self._table.remotes())
+        networks = [entry.value for entry in self._networks.items().values()]
+        self._datapath.replace_networks({network.pool: network.vni for network in networks if _open(network)})
         self._compared_at_s = self._clock.monotonic_s()
 
     def _write(self, dirty: set[str]) -> None:
@@ -206,3 +220,8 @@ class ForwardingController:
                 extra={"error": str(err), "failures": failures, "retry_in_s": round(delay_s, 3)},
             )
             self._changed.wait_for(lambda: self._stopping, delay_s)
+
+
+def _open(network: Network) -> bool:
+    """Whether a network reaches the hosts of its containers."""
+    return not network.internal and network.gateway is not None

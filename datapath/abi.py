@@ -23,6 +23,7 @@ IDENTITY_CLUSTER: Final = 256
 IDENTITIES_MAX: Final = 65536
 POLICY_MAX: Final = 131072
 PREFIXES_MAX: Final = 16384
+NETWORKS_MAX: Final = 16384
 CONNTRACK_MAX: Final = 262144
 FRAGMENTS_MAX: Final = 8192
 EVENTS_BYTES: Final = 4194304
@@ -211,7 +212,7 @@ class ArrayKey(ctypes.Structure):
 
 
 class ConfigValue(ctypes.Structure):
-    """``struct config_value``, 32 bytes."""
+    """``struct config_value``, 40 bytes."""
 
     _fields_: ClassVar[_FieldsType] = [
         ("node_address", ctypes.c_uint32.__ctype_be__ * 4),
@@ -219,6 +220,8 @@ class ConfigValue(ctypes.Structure):
         ("abi_version", ctypes.c_uint32),
         ("policy_epoch", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
+        ("host_ifindex", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
     ]
     node_address: ctypes.Array[Any]
     """source of tunnel packets; all zero = not configured"""
@@ -230,6 +233,10 @@ class ConfigValue(ctypes.Structure):
     """raised by every change of the policy maps"""
     flags: int
     """enum config_flags"""
+    host_ifindex: int
+    """our end of the pair to the host's own stack; 0 = none"""
+    unused: int
+    """0"""
 
 
 class ConfigFlags(enum.IntEnum):
@@ -335,6 +342,16 @@ class PrefixValue(ctypes.Structure):
     ]
     identity: int
     """local to this node"""
+
+
+class NetworkValue(ctypes.Structure):
+    """``struct network_value``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("vni", ctypes.c_uint32),
+    ]
+    vni: int
+    """network"""
 
 
 class ConntrackKey(ctypes.Structure):

@@ -193,6 +193,10 @@ class Datapath(Protocol):
         """Accept tunnel packets from exactly these underlay addresses."""
         ...
 
+    def replace_networks(self, networks: Mapping[IPNetwork, Vni]) -> None:
+        """Let exactly these pools reach their host and be reached by it: those of networks that are not internal."""
+        ...
+
     def apply_policy(self, table: PolicyTable) -> int:
         """Make the kernel judge by this table; returns the policy epoch, which every change raises.
 

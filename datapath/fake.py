@@ -22,7 +22,7 @@ from datapath.flow_event import FlowEvent, FlowEvents, TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, HawseError
-from model.ids import EndpointId
+from model.ids import EndpointId, Vni
 
 
 class FakeDatapath:
@@ -30,6 +30,7 @@ class FakeDatapath:
 
     Attributes:
         remotes: the remote part of the ipcache.
+        networks: the pools that reach their host.
         nodes: whose tunnel packets are accepted.
         packet_counters: what :meth:`counters` answers; for tests to set.
         policy: the table that was applied last, and ``epoch`` how often it changed.
@@ -43,6 +44,7 @@ class FakeDatapath:
         self.remotes: dict[IpcacheKey, RemoteEndpoint] = {}
         self.nodes: frozenset[IPAddress] = frozenset()
         self.packet_counters: list[PacketCounter] = []
+        self.networks: dict[IPNetwork, Vni] = {}
         self.policy = PolicyTable()
         self.epoch = 0
         self.reported: list[FlowEvent] = []
@@ -114,6 +116,11 @@ class FakeDatapath:
         """See :meth:`datapath.api.Datapath.replace_nodes`."""
         self._require_started("replace_nodes")
         self.nodes = frozenset(addresses)
+
+    def replace_networks(self, networks: Mapping[IPNetwork, Vni]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_networks`."""
+        self._require_started("replace_networks")
+        self.networks = dict(networks)
 
     def apply_policy(self, table: PolicyTable) -> int:
         """See :meth:`datapath.api.Datapath.apply_policy`."""

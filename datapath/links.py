@@ -1,4 +1,4 @@
-"""Links: the veth pair of every endpoint and the one VXLAN device.
+"""Links: the veth pair of every endpoint, the one to the host's own stack, and the one VXLAN device.
 
 An endpoint costs two messages: make the pair, then mark and raise the host end. The alias is what makes a pair an
 endpoint: one without it was left half-made. The host end and the tunnel device get no IPv6 link-local address, so the
@@ -27,6 +27,7 @@ _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
 _IFF_UP: Final = 1
+_IFF_NOARP: Final = 1 << 7
 _ADDR_GEN_MODE_NONE: Final = 1
 _SKIP_STATISTICS: Final = 1 << 3
 _GONE: Final = frozenset({errno.ENODEV})
@@ -132,6 +133,50 @@ class Links:
             raise LinkError(f"VXLAN device {names.TUNNEL_IFNAME} vanished right after it was made")
         return link
 
+    def ensure_host_pair(self, *, mtu_bytes: int) -> Link:
+        """Make the pair that joins the host's own stack, without ARP; returns our end of it. Idempotent.
+
+        Both ends have the router's address, so every frame is addressed to whoever receives it. The host's end stays
+        down until a program is attached (:meth:`raise_host_pair`).
+        """
+        ours = self.find(names.HOST_PEER_IFNAME)
+        if ours is not None and (ours.kind != "veth" or self.find(names.HOST_IFNAME) is None):
+            self.remove(names.HOST_PEER_IFNAME)
+            ours = None
+        if ours is None:
+            mac = str(names.router_mac())
+            peer = {"attrs": [("IFLA_IFNAME", names.HOST_IFNAME), ("IFLA_ADDRESS", mac), ("IFLA_MTU", mtu_bytes)]}
+            pair = _message(
+                ("IFLA_IFNAME", names.HOST_PEER_IFNAME),
+                ("IFLA_ADDRESS", mac),
+                ("IFLA_MTU", mtu_bytes),
+                _linkinfo("veth", ("VETH_INFO_PEER", peer)),
+            )
+            quiet = [
+                Request(_message(("IFLA_IFNAME", ifname), _no_link_local_addresses()), _RTM_NEWLINK)
+                for ifname in (names.HOST_PEER_IFNAME, names.HOST_IFNAME)
+            ]
+            self._netlink.execute(
+                f"create veth pair {names.HOST_IFNAME}",
+                [Request(pair, _RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), *quiet],
+            )
+            ours = self.find(names.HOST_PEER_IFNAME)
+        if ours is None:
+            raise LinkError(f"veth pair {names.HOST_IFNAME} vanished right after it was made")
+        return ours
+
+    def raise_host_pair(self, *, mtu_bytes: int) -> int:
+        """Set what can be set on both ends, and raise them; returns the ifindex of the host's end."""
+        for ifname in (names.HOST_PEER_IFNAME, names.HOST_IFNAME):
+            message = _message(("IFLA_IFNAME", ifname), ("IFLA_MTU", mtu_bytes))
+            message["flags"] = _IFF_UP | _IFF_NOARP
+            message["change"] = _IFF_UP | _IFF_NOARP
+            self._netlink.execute(f"raise {ifname}", [Request(message, _RTM_NEWLINK)])
+        link = self.find(names.HOST_IFNAME)
+        if link is None:
+            raise LinkError(f"interface {names.HOST_IFNAME} vanished right after it was raised")
+        return link.ifindex
+
     def raise_vxlan(self, *, port: int, mtu_bytes: int) -> None:
         """Set what can be set on the tunnel device, and raise it; one whose port is taken is removed."""
         try:
@@ -194,7 +239,7 @@ def _taken_port(port: int) -> Iterator[None]:
 
 def vxlan_is_usable(link: Link, *, port: int) -> bool:
     """Is the device what :meth:`Links.create_vxlan` makes? These properties cannot be changed later."""
-    info = dict(_attributes(link.info))
+    info = dict(attributes(link.info))
     return (
         link.kind == "vxlan"
         and info.get(_IFLA_VXLAN_PORT) == port.to_bytes(2, "big")
@@ -226,7 +271,8 @@ def _no_link_local_addresses() -> tuple[str, object]:
     return ("IFLA_AF_SPEC", {"attrs": [("AF_INET6", inet6)]})
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Read what follows the header of a netlink message: type and value of each attribute."""
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
@@ -237,16 +283,16 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _link(payload: bytes) -> Link:
     """Read ``struct ifinfomsg`` and the few attributes we use; pyroute2 would read all of them."""
     _, _, ifindex, flags, _ = _IFINFO.unpack_from(payload)
-    attributes = dict(_attributes(payload[_IFINFO.size :]))
-    info = dict(_attributes(attributes.get(_IFLA_LINKINFO, b"")))
+    found = dict(attributes(payload[_IFINFO.size :]))
+    info = dict(attributes(found.get(_IFLA_LINKINFO, b"")))
     return Link(
         ifindex=ifindex,
-        ifname=_text(attributes.get(_IFLA_IFNAME, b"")),
-        alias=_text(attributes.get(_IFLA_IFALIAS, b"")),
-        mac=attributes.get(_IFLA_ADDRESS, b""),
-        mtu_bytes=int.from_bytes(attributes.get(_IFLA_MTU, b""), sys.byteorder),
+        ifname=_text(found.get(_IFLA_IFNAME, b"")),
+        alias=_text(found.get(_IFLA_IFALIAS, b"")),
+        mac=found.get(_IFLA_ADDRESS, b""),
+        mtu_bytes=int.from_bytes(found.get(_IFLA_MTU, b""), sys.byteorder),
         up=bool(flags & _IFF_UP),
-        peer_elsewhere=_IFLA_LINK_NETNSID in attributes,
+        peer_elsewhere=_IFLA_LINK_NETNSID in found,
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),
         info=info.get(_IFLA_INFO_DATA, b""),
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from datapath import abi, conntrack, entries, maps, names, pins, programs, source, tc
+from datapath.addresses import address as read_address
 from datapath.addresses import words
 from datapath.api import (
     DatapathConfig,
@@ -39,11 +40,12 @@ from datapath.links import Link, Links, vxlan_is_usable
 from datapath.maps import TypedMap
 from datapath.netlink import Netlink
 from datapath.pins import Pins
-from datapath.policy_maps import PolicyMaps
+from datapath.policy_maps import PolicyMaps, prefix_key
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
+from datapath.routes import Routes
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, LinkError
-from model.ids import EndpointId
+from model.ids import EndpointId, Vni
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ class _Maps:
             undo.callback(identities.close)
             prefixes = TypedMap(folder, "hawse_prefixes", maps.PREFIXES)
             undo.callback(prefixes.close)
+            self.networks = TypedMap(folder, "hawse_networks", maps.NETWORKS)
+            undo.callback(self.networks.close)
             self.policy = PolicyMaps(policy, identities, prefixes)
             self._close = undo.pop_all()
 
@@ -99,6 +103,7 @@ class LinuxDatapath:
         self._lock = threading.RLock()
         self._netlink = Netlink()
         self._links = Links(self._netlink)
+        self._routes = Routes(self._netlink)
         self._maps: _Maps | None = None
         self._programs: programs.Programs | None = None
         self._local: dict[IpcacheKey, int] = {}
@@ -114,6 +119,7 @@ class LinuxDatapath:
             self._maps = _Maps(self._pins.maps, source.build(self._pins, self._program_folder).files)
             tunnel = self._ensure_tunnel(config)
             value = self._config_value()
+            value.host_ifindex = self._ensure_host_pair(config)
             value.node_address = words(config.node_address)
             value.tunnel_ifindex = tunnel.ifindex
             value.abi_version = abi.ABI_VERSION
@@ -225,6 +231,18 @@ class LinuxDatapath:
         with self._lock:
             self._open_maps.nodes.sync(wanted)
 
+    def replace_networks(self, networks: Mapping[IPNetwork, Vni]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_networks`."""
+        with self._lock:
+            source = read_address(self._config_value().node_address)
+            host = self._links.find(names.HOST_IFNAME)
+            if source is None or host is None:
+                raise DatapathError(f"interface {names.HOST_IFNAME} is missing; it is made when the agent starts")
+            self._open_maps.networks.sync(
+                (prefix_key(pool), abi.NetworkValue(vni=vni)) for pool, vni in networks.items()
+            )
+            self._routes.replace(networks, ifindex=host.ifindex, source=source)
+
     def apply_policy(self, table: PolicyTable) -> int:
         """See :meth:`datapath.api.Datapath.apply_policy`."""
         with self._lock:
@@ -295,6 +313,7 @@ class LinuxDatapath:
         with self._lock:
             for link in self._links.host_ends():
                 self._links.remove(link.ifname)
+            self._links.remove(names.HOST_PEER_IFNAME)
             tunnel = self._links.find(names.TUNNEL_IFNAME)
             if tunnel is not None and tunnel.kind == "vxlan":
                 self._links.remove(names.TUNNEL_IFNAME)
@@ -349,6 +368,13 @@ class LinuxDatapath:
         if (link.mac, link.mtu_bytes, link.up) != (names.router_mac().packed, config.mtu_bytes, True):
             self._links.raise_vxlan(port=config.tunnel_port, mtu_bytes=config.mtu_bytes)
         return link
+
+    def _ensure_host_pair(self, config: DatapathConfig) -> int:
+        """The pair to the host's own stack with its program; the ifindex of our end."""
+        ours = self._links.ensure_host_pair(mtu_bytes=config.mtu_bytes)
+        self._attach(ours.ifindex, self._open_programs.from_host, "from_host")
+        self._links.raise_host_pair(mtu_bytes=config.mtu_bytes)
+        return ours.ifindex
 
     def _adopt_endpoints(self) -> None:
         """Take over what an earlier agent left: know its addresses, switch its programs, clear away the rest."""

@@ -42,6 +42,7 @@ CONFIG: Final = Layout(abi.ArrayKey, abi.ConfigValue)
 METRICS: Final = Layout(abi.ArrayKey, abi.MetricsValue)
 IDENTITIES: Final = Layout(abi.ArrayKey, abi.IdentityValue)
 POLICY: Final = Layout(abi.PolicyKey, abi.PolicyValue)
+NETWORKS: Final = Layout(abi.PrefixKey, abi.NetworkValue)
 PREFIXES: Final = Layout(abi.PrefixKey, abi.PrefixValue)
 CONNTRACK: Final = Layout(abi.ConntrackKey, abi.ConntrackValue)
 FRAGMENTS: Final = Layout(abi.FragmentKey, abi.FragmentValue)
@@ -55,6 +56,7 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_metrics": METRICS,
     "hawse_identities": IDENTITIES,
     "hawse_policy": POLICY,
+    "hawse_networks": NETWORKS,
     "hawse_prefixes": PREFIXES,
     "hawse_conntrack": CONNTRACK,
     "hawse_fragments": FRAGMENTS,

@@ -10,6 +10,10 @@ from model.addresses import MacAddress
 from model.ids import EndpointId
 
 TUNNEL_IFNAME: Final = "hawse0"
+HOST_IFNAME: Final = "hawse_host"
+"""The host's own end of the pair that joins its stack; its routes to all networks lead there."""
+HOST_PEER_IFNAME: Final = "hawse_peer"
+"""Our end of it."""
 
 _HOST: Final = re.compile(r"hw[A-Za-z0-9]{1,12}")
 _ID_CHARACTERS: Final = 12

@@ -7,6 +7,7 @@
         ├── hawse_endpoints ...         the maps
         └── programs-<digest>           one build; the folder appears complete or not at all
             ├── from_container
+            ├── from_host
             └── from_overlay
 
 Two ``programs-*`` folders mean that a switch from one build to the next was not finished.
@@ -26,7 +27,7 @@ from typing import Final
 from datapath.abi import ABI_VERSION
 from model.errors import DatapathError
 
-PROGRAMS: Final = ("from_container", "from_overlay")
+PROGRAMS: Final = ("from_container", "from_host", "from_overlay")
 DEFAULT_ROOT: Final = Path("/sys/fs/bpf/hawse")
 
 _BPF_FS_MAGIC: Final = 0xCAFE4A11

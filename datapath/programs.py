@@ -29,11 +29,12 @@ class Programs:
     compiled: bool
     """Whether they were compiled just now; False when they were pinned already."""
     from_container: int
+    from_host: int
     from_overlay: int
 
     def close(self) -> None:
         """Release the file descriptors; once."""
-        for fd in (self.from_container, self.from_overlay):
+        for fd in (self.from_container, self.from_host, self.from_overlay):
             with contextlib.suppress(OSError):
                 os.close(fd)
 

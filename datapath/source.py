@@ -7,7 +7,7 @@ How it works:
    the number of that file (its place in :attr:`Source.files`), so that a report of the kernel can name the line too;
 3) a digest over text and options names the build: equal digest, nothing to compile.
 
-Both programs are one text, so that they are compiled and checked at once.
+All programs are one text, so that they are compiled and checked at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datapath.pins import Pins
 from model.errors import ProgramLoadError
 
 FOLDER: Final = Path(__file__).parent / "bpf"
-FILES: Final = ("endpoint.c", "overlay.c")
+FILES: Final = ("endpoint.c", "overlay.c", "host.c")
 
 CFLAGS: Final = (
     "-Wall",

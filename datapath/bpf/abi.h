@@ -25,6 +25,7 @@
 #define HAWSE_IDENTITIES_MAX	 65536
 #define HAWSE_POLICY_MAX	 131072
 #define HAWSE_PREFIXES_MAX	 16384
+#define HAWSE_NETWORKS_MAX	 16384
 #define HAWSE_CONNTRACK_MAX	 262144
 #define HAWSE_FRAGMENTS_MAX	 8192
 #define HAWSE_EVENTS_BYTES	 4194304 /* a power of two */
@@ -128,6 +129,8 @@ struct config_value {
 	__u32 abi_version;	/* HAWSE_ABI_VERSION */
 	__u32 policy_epoch;	/* raised by every change of the policy maps */
 	__u32 flags;		/* enum config_flags */
+	__u32 host_ifindex;	/* our end of the pair to the host's own stack; 0 = none */
+	__u32 unused;		/* 0 */
 };
 
 enum config_flags {
@@ -170,6 +173,11 @@ struct prefix_key {
 
 struct prefix_value {
 	__u32 identity; /* local to this node */
+};
+
+/* hawse_networks: pools that have a way out, by prefix_key; longest match. */
+struct network_value {
+	__u32 vni; /* network */
 };
 
 /*

@@ -12,11 +12,13 @@
  * 5) the connection is looked up; a new one is judged by the egress policy of this container and,
  *    when the destination is on this host too, by the ingress policy of that one: redirect_peer
  *    passes by every other hook;
- * 6) delivery: another container of this host (redirect_peer) or another host (tunnel). The
+ * 6) delivery: another container of this host (redirect_peer), one of another host or that host
+ *    itself (tunnel), or this host's own stack, for itself and for all that is outside. The
  *    network's gateway is on no host: its pings are answered here, as the host's.
  *
- * Anything else is dropped, counted and reported; nothing reaches the stack of the host. Hash
- * lookups per packet of a known connection: endpoint, ipcache, connection.
+ * Anything else is dropped, counted and reported. A network without a gateway is internal: nothing
+ * of it reaches the host. Hash lookups per packet of a known connection between containers:
+ * endpoint, ipcache, connection.
  *
  * Maps: hawse_endpoints, hawse_ipcache, hawse_config, hawse_metrics, and those of track().
  */
@@ -31,6 +33,7 @@
 #include "lib/ipcache.h"
 #include "lib/maps.h"
 #include "lib/metrics.h"
+#include "lib/outside.h"
 #include "lib/packet.h"
 #include "lib/transport.h"
 
@@ -39,6 +42,7 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 {
 	struct config_value *config = flow_config();
 	struct ipcache_value *place;
+	bool is_gateway = false;
 	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
 	int err = parse_ipv4(skb, &ethernet, &ipv4);
@@ -62,8 +66,11 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 		flow->destination_local = ipcache_is_local(place);
 	} else if (address_is_ipv4(endpoint->gateway, ipv4->daddr)) {
 		flow->destination_identity = HAWSE_IDENTITY_HOST;
-	} else {
+		is_gateway = true;
+	} else if (!endpoint->gateway[2] || !is_unicast(ipv4->daddr) || network_of(ipv4->daddr)) {
 		return DROP(DROP_UNKNOWN_L3_TARGET);
+	} else {
+		flow->destination_identity = outside_identity(config, ipv4->daddr);
 	}
 	err = read_transport(skb, ipv4, flow);
 	if (err)
@@ -71,11 +78,17 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 	err = track(skb, config, flow);
 	if (err)
 		return err;
-	if (!place)
+	if (is_gateway)
 		return answer_echo(skb);
-	if (ipcache_is_local(place))
+	if (place && ipcache_is_local(place))
 		return deliver_local(skb, place->ifindex, DIRECTION_EGRESS);
-	return deliver_remote(skb, config, place, endpoint->vni, endpoint->identity);
+	if (place)
+		return deliver_remote(skb, config, place->tunnel_endpoint[3], endpoint->vni,
+				      endpoint->identity);
+	if (flow->destination_identity == HAWSE_IDENTITY_REMOTE)
+		return deliver_remote(skb, config, flow->destination, endpoint->vni,
+				      endpoint->identity);
+	return deliver_host(skb, config, DIRECTION_EGRESS);
 }
 
 static __always_inline int judge_egress(struct __sk_buff *skb, struct flow *flow)

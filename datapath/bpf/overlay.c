@@ -4,9 +4,9 @@
  *
  * How a packet goes:
  * 1) it must come from a node of the cluster, and carry the sender's identity;
- * 2) its inner source must be an address that is on that very node: a node cannot speak for the
- *    containers of another;
- * 3) its destination must be a container of this host in the same network;
+ * 2) its inner source must be an address that is on that very node, or the node itself: a node
+ *    cannot speak for another or for its containers;
+ * 3) its destination must be a container of this host in the same network, or this host itself;
  * 4) the connection is looked up; a new one is judged by the destination's ingress policy, with the
  *    identity that the packet brought along.
  *
@@ -27,10 +27,10 @@
 #include "lib/packet.h"
 #include "lib/transport.h"
 
-/* Which identities another node may speak for: containers, with labels or without yet. */
+/* Which identities another node may speak for: containers, with labels or without yet, and itself. */
 static __always_inline bool may_come_from_wire(__u32 identity)
 {
-	return identity == HAWSE_IDENTITY_INIT ||
+	return identity == HAWSE_IDENTITY_INIT || identity == HAWSE_IDENTITY_REMOTE ||
 	       (identity >= HAWSE_IDENTITY_CLUSTER && identity < HAWSE_IDENTITIES_MAX);
 }
 
@@ -56,14 +56,24 @@ static __always_inline int read_tunnel(struct __sk_buff *skb, struct flow *flow,
 	return may_come_from_wire(policy.group) ? 0 : DROP(DROP_INVALID_IDENTITY);
 }
 
+/* Is the inner source on the node that sent the packet? */
+static __always_inline bool source_is_there(const struct flow *flow, __be32 outer_source)
+{
+	struct ipcache_value *source;
+
+	if (flow->source_identity == HAWSE_IDENTITY_REMOTE)
+		return flow->source == outer_source;
+	source = ipcache_ipv4(flow->vni, flow->source);
+	return source && address_is_ipv4(source->tunnel_endpoint, outer_source);
+}
+
 static __always_inline int judge_ingress(struct __sk_buff *skb, struct flow *flow)
 {
 	struct config_value *config = flow_config();
-	struct ipcache_value *source, *place;
+	struct ipcache_value *place;
 	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
 	__be32 outer_source;
-	__u32 ifindex;
 	int err;
 
 	if (!config)
@@ -84,24 +94,28 @@ static __always_inline int judge_ingress(struct __sk_buff *skb, struct flow *flo
 						      : DROP(DROP_INVALID_TARGET_MAC);
 	flow->source = ipv4->saddr;
 	flow->destination = ipv4->daddr;
-	source = ipcache_ipv4(flow->vni, ipv4->saddr);
-	if (!source || !address_is_ipv4(source->tunnel_endpoint, outer_source))
+	if (!source_is_there(flow, outer_source))
 		return DROP(DROP_INVALID_SOURCE_IP);
 	place = ipcache_ipv4(flow->vni, ipv4->daddr);
-	if (!place)
+	if (place) {
+		if (!ipcache_is_local(place))
+			return DROP(DROP_NOT_LOCAL);
+		flow->destination_identity = place->identity;
+		flow->destination_local = 1;
+	} else if (address_is_ipv4(config->node_address, ipv4->daddr)) {
+		flow->destination_identity = HAWSE_IDENTITY_HOST;
+	} else {
 		return DROP(DROP_UNKNOWN_L3_TARGET);
-	if (!ipcache_is_local(place))
-		return DROP(DROP_NOT_LOCAL);
-	flow->destination_identity = place->identity;
-	flow->destination_local = 1;
-	ifindex = place->ifindex;
+	}
 	err = read_transport(skb, ipv4, flow);
 	if (err)
 		return err;
 	err = track(skb, config, flow);
 	if (err)
 		return err;
-	return deliver_local(skb, ifindex, DIRECTION_INGRESS);
+	if (place)
+		return deliver_local(skb, place->ifindex, DIRECTION_INGRESS);
+	return deliver_host(skb, config, DIRECTION_INGRESS);
 }
 
 int from_overlay(struct __sk_buff *skb)

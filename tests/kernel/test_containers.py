@@ -137,16 +137,18 @@ def test_gateway_answers_pings(neighbours: tuple[Container, Container]) -> None:
     assert one.ping("10.5.0.1")
 
 
-def test_nothing_reaches_the_stack_of_the_host(neighbours: tuple[Container, Container]) -> None:
-    one, other = neighbours
-    one.node.namespace.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-    one.node.namespace.ip("route", "add", f"{other.address}/32", "dev", other.endpoint.host_ifname)
+def test_container_of_an_internal_network_does_not_reach_the_stack_of_the_host(overlay: Overlay) -> None:
+    node = overlay.add_node()
+    one, other = overlay.add_container(node, "10.5.0.2", gateway=None), overlay.add_container(node, "10.5.0.3")
+    node.namespace.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    node.namespace.ip("route", "add", f"{other.address}/32", "dev", other.endpoint.host_ifname)
     one.namespace.ip("route", "add", "default", "via", "10.5.0.1")
 
-    before = one.node.count(DropReason.UNKNOWN_L3_TARGET, Direction.EGRESS)
+    before = node.count(DropReason.UNKNOWN_L3_TARGET, Direction.EGRESS)
 
-    assert not one.ping(str(one.node.address))
-    assert before + 1 == one.node.count(DropReason.UNKNOWN_L3_TARGET, Direction.EGRESS)
+    assert not one.ping(str(node.address))
+    assert before + 1 == node.count(DropReason.UNKNOWN_L3_TARGET, Direction.EGRESS)
+    assert one.ping(other.address)
 
 
 @pytest.mark.parametrize(

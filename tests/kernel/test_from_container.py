@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from datapath.addresses import words
 from datapath.api import IpcacheKey, RemoteEndpoint
 from datapath.maps import TypedMap
 from datapath.pins import Pins
-from datapath.policy_maps import PolicyMaps
+from datapath.policy_maps import PolicyMaps, prefix_key
 from datapath.programs import open_programs
 from model.ids import IDENTITY_HOST, IdentityId, Vni
 from tests.support import frames
@@ -88,7 +88,11 @@ CASES: Final = {
     "spoofed mac": Case(ethernet(to(HERE), source=FOREIGN_MAC), SHOT, DropReason.INVALID_SOURCE_MAC),
     "unknown destination": Case(ethernet(to("10.5.0.77"), source=MAC), SHOT, DropReason.UNKNOWN_L3_TARGET),
     "address of another network": Case(ethernet(to(OTHER_NETWORK), source=MAC), SHOT, DropReason.UNKNOWN_L3_TARGET),
-    "world": Case(ethernet(to("192.0.2.1"), source=MAC), SHOT, DropReason.UNKNOWN_L3_TARGET),
+    "world": Case(ethernet(to("192.0.2.1"), source=MAC), REDIRECT, DropReason.FORWARDED),
+    "own host": Case(ethernet(to("10.77.0.1"), source=MAC), REDIRECT, DropReason.FORWARDED),
+    "other host": Case(ethernet(to("10.77.0.2"), source=MAC), REDIRECT, DropReason.FORWARDED),
+    "loopback address": Case(ethernet(to("127.0.0.1"), source=MAC), SHOT, DropReason.UNKNOWN_L3_TARGET),
+    "limited broadcast": Case(ethernet(to("255.255.255.255"), source=MAC), SHOT, DropReason.UNKNOWN_L3_TARGET),
     "directed broadcast": Case(ethernet(to("10.5.0.255"), source=MAC), SHOT, DropReason.UNKNOWN_L3_TARGET),
     "link-layer broadcast": Case(ethernet(to(HERE), source=MAC, target=BROADCAST), SHOT, DropReason.MULTICAST),
     "multicast": Case(ethernet(to("224.0.0.251"), source=MAC, target="01:00:5e:00:00:fb"), SHOT, DropReason.MULTICAST),
@@ -188,10 +192,18 @@ class Bench:
             TypedMap(where.maps, "hawse_prefixes", maps.PREFIXES),
         )
         self.policy.apply(open_policy(IDENTITY_HOST, 300, 301))
+        networks = TypedMap(where.maps, "hawse_networks", maps.NETWORKS)
+        networks.update(prefix_key(ip_network("10.5.0.0/24")), abi.NetworkValue(vni=VNI))
+        networks.close()
+        nodes = TypedMap(where.maps, "hawse_nodes", maps.NODES)
+        nodes.update(abi.NodeKey(address=words(IPv4Address("10.77.0.2"))), abi.NodeValue())
+        nodes.close()
         self.configure(tunnel_ifindex=52)
 
     def configure(self, *, tunnel_ifindex: int) -> None:
-        value = abi.ConfigValue(node_address=words(IPv4Address("10.77.0.1")), tunnel_ifindex=tunnel_ifindex)
+        value = abi.ConfigValue(
+            node_address=words(IPv4Address("10.77.0.1")), tunnel_ifindex=tunnel_ifindex, host_ifindex=53
+        )
         self.config.update(abi.ArrayKey(index=0), value)
 
     def counted(self) -> dict[tuple[DropReason, abi.Direction], tuple[int, int]]:
@@ -261,6 +273,18 @@ def test_remote_packet_without_configuration_is_dropped(bench: Bench) -> None:
 
     assert outcome.verdict == SHOT
     assert list(counted) == [DropReason.NO_CONFIGURATION]
+
+
+def test_endpoint_of_an_internal_network_reaches_no_host_and_no_world(bench: Bench) -> None:
+    key = abi.EndpointKey(ifindex=LOOPBACK)
+    bench.endpoints.update(key, entries.endpoint_value(an_endpoint(OWN, gateway=None)))
+    try:
+        outcomes = [bench.run(ethernet(to(target), source=MAC)) for target in ("10.77.0.1", "10.77.0.2", "192.0.2.1")]
+    finally:
+        bench.endpoints.update(key, entries.endpoint_value(ENDPOINT))
+
+    assert [outcome.verdict for outcome, _ in outcomes] == [SHOT] * 3
+    assert [list(counted) for _, counted in outcomes] == [[DropReason.UNKNOWN_L3_TARGET]] * 3
 
 
 def test_endpoint_without_gateway_gets_no_answer_for_an_empty_address(bench: Bench) -> None:

@@ -9,10 +9,11 @@ import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
 
+from datapath import names
 from datapath.abi import DropReason
 from datapath.api import DatapathConfig, Direction, EndpointSpec, IpcacheKey, LocalEndpoint, RemoteEndpoint
 from datapath.linux import LinuxDatapath
@@ -25,7 +26,9 @@ OPEN: Final = open_policy(IDENTITY_HOST, IDENTITY_INIT, 300, 301)
 TUNNEL_PORT: Final = 8472
 MTU: Final = 1450
 VNI: Final = Vni(7)
+NETWORK: Final = IPv4Network("10.5.0.0/24")
 IDENTITY: Final = IdentityId(300)
+_OF_THE_HOST: Final = (names.HOST_IFNAME, names.HOST_PEER_IFNAME)
 _ETH_P_ALL: Final = 3
 
 
@@ -104,9 +107,9 @@ class Node:
             return LinuxDatapath(root=self.root, program_folder=program_folder)
 
     def links(self) -> Sequence[str]:
-        """Names of all interfaces but loopback and underlay."""
+        """Names of all interfaces but loopback, underlay and the pair to the host's own stack."""
         found = json.loads(self.namespace.ip("-j", "link", "show"))
-        return sorted(link["ifname"] for link in found if link["ifname"] not in {"lo", "eth0"})
+        return sorted(link["ifname"] for link in found if link["ifname"] not in {"lo", "eth0", *_OF_THE_HOST})
 
     def count(self, reason: DropReason, direction: Direction) -> int:
         """Packets with this outcome."""
@@ -155,9 +158,17 @@ class Overlay:
             datapath.apply_policy(OPEN)
         return node
 
-    def add_container(self, node: Node, address: str, *, vni: Vni = VNI) -> Container:
+    def add_container(
+        self,
+        node: Node,
+        address: str,
+        *,
+        vni: Vni = VNI,
+        identity: IdentityId = IDENTITY,
+        gateway: str | None = "10.5.0.1",
+    ) -> Container:
         """What libnetwork does after CreateEndpoint: move, rename, address, raise."""
-        spec = an_endpoint(address, vni=vni)
+        spec = an_endpoint(address, vni=vni, identity=identity, gateway=gateway)
         endpoint = node.datapath.ensure_endpoint(spec)
         namespace = self.namespaces.make("cont")
         node.namespace.ip("link", "set", endpoint.container_ifname, "netns", namespace.name, "name", "eth0")
@@ -165,6 +176,8 @@ class Overlay:
         namespace.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
         namespace.ip("addr", "add", f"{address}/24", "dev", "eth0")
         namespace.ip("link", "set", "eth0", "up")
+        if gateway is not None:
+            namespace.ip("route", "add", "default", "via", gateway)
         container = Container(node, namespace, spec, endpoint)
         node.containers.append(container)
         return container
@@ -174,6 +187,7 @@ class Overlay:
         for node in self.nodes:
             others = [other for other in self.nodes if other is not node]
             node.datapath.replace_nodes(other.address for other in others)
+            node.datapath.replace_networks({NETWORK: VNI})
             node.datapath.replace_remotes(
                 {
                     IpcacheKey(container.spec.vni, address): RemoteEndpoint(

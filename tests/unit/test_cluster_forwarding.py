@@ -23,6 +23,7 @@ from model.errors import LinkError, StoreUnavailable
 from model.ids import IDENTITY_INIT, NodeName, Vni
 from model.networks import Network
 from tests.support.cluster_world import POOL, Agent, ClusterWorld
+from tests.support.wait import until
 
 
 class WatchedKernel(FakeDatapath):
@@ -65,6 +66,7 @@ class ForwardingWorld(ClusterWorld):
             agent.kernel,
             agent.views.endpoints,
             agent.views.nodes,
+            agent.views.networks,
             agent.name,
             backoff=Backoff(first_s=0.001, limit_s=0.001),
             clock=self.clock,
@@ -181,11 +183,27 @@ def test_kernel_error_is_followed_by_a_full_comparison(world: ForwardingWorld, k
     assert world.controller.health.failures == 0
 
 
+def test_networks_with_a_gateway_reach_their_host_and_internal_ones_do_not(world: ForwardingWorld) -> None:
+    agent = world.watcher()
+    kernel = agent.kernel
+    gateway = ipaddress.ip_address("10.2.0.1")
+    open_pool, internal_pool = ipaddress.ip_network("10.2.0.0/24"), ipaddress.ip_network("10.3.0.0/24")
+    world.put(keys.network(internal_pool), Network(pool=internal_pool, vni=Vni(9), internal=True))
+    world.put(keys.network(open_pool), Network(pool=open_pool, vni=Vni(8), gateway=gateway))
+
+    until("the network is known", lambda: kernel.networks == {open_pool: Vni(8)}, timeout_s=5)
+
+    world.store.txn([], [Delete(keys.network(open_pool))])
+    until("the network is gone", lambda: not kernel.networks, timeout_s=5)
+
+
 def test_nothing_is_written_before_the_cluster_is_known(world: ForwardingWorld) -> None:
     world.store.fail_with(StoreUnavailable("etcd is away"))
     kernel = WatchedKernel()
     agent = Agent(world.store, "node-a", 1, world.clock, kernel=kernel)
-    world.controller = ForwardingController(agent.kernel, agent.views.endpoints, agent.views.nodes, agent.name)
+    world.controller = ForwardingController(
+        agent.kernel, agent.views.endpoints, agent.views.nodes, agent.views.networks, agent.name
+    )
     world.controller.start()
     agent.views.start()
     world.agents.append(agent)

@@ -2,7 +2,7 @@
 /*
  * address.h: IP and link-layer addresses.
  *
- * Public: address_from_ipv4, address_is_ipv4, mac_equal, mac_router, mac_is_router, mac_is_group.
+ * Public: address_from_ipv4, address_is_ipv4, is_unicast, mac_equal, mac_router, mac_is_router, mac_is_group.
  */
 #pragma once
 
@@ -19,6 +19,14 @@ static __always_inline void address_from_ipv4(__be32 address[4], __be32 ipv4)
 static __always_inline bool address_is_ipv4(const __be32 address[4], __be32 ipv4)
 {
 	return address[3] == ipv4 && address[2] == bpf_htonl(0xffff) && !address[1] && !address[0];
+}
+
+/* Could a single host elsewhere have it? Neither "this network", loopback, multicast nor broadcast. */
+static __always_inline bool is_unicast(__be32 ipv4)
+{
+	__u8 first = bpf_ntohl(ipv4) >> 24;
+
+	return first && first != 127 && first < 224;
 }
 
 static __always_inline bool mac_equal(const __u8 *one, const __u8 *other)

@@ -2,7 +2,7 @@
 /*
  * deliver.h: brings a packet to where its destination is.
  *
- * Public: deliver_local, deliver_remote.
+ * Public: deliver_local, deliver_remote, deliver_host.
  *
  * Link-layer addresses stay as they are: every frame goes to the router's address, the receiving
  * end of the veth pair sees it as its own because bpf_redirect_peer keeps the packet type that the
@@ -30,8 +30,7 @@ static __always_inline int deliver_local(struct __sk_buff *skb, __u32 ifindex,
 
 /* Send the packet through the tunnel to another host. */
 static __always_inline int deliver_remote(struct __sk_buff *skb, const struct config_value *config,
-					  const struct ipcache_value *place, __u32 vni,
-					  __u16 identity)
+					  __be32 tunnel_endpoint, __u32 vni, __u16 identity)
 {
 	struct vxlan_group_policy policy = {.group = identity};
 	struct bpf_tunnel_key key = {};
@@ -40,7 +39,7 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, const struct co
 		return DROP(DROP_NO_CONFIGURATION);
 	key.tunnel_id = vni;
 	key.tunnel_ttl = 64;
-	key.remote_ipv4 = bpf_ntohl(place->tunnel_endpoint[3]);
+	key.remote_ipv4 = bpf_ntohl(tunnel_endpoint);
 	key.local_ipv4 = bpf_ntohl(config->node_address[3]);
 	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX) &&
 	    /* Kernels before 6.0 know no source address; there the route chooses it. */
@@ -51,4 +50,14 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, const struct co
 		return DROP(DROP_NO_TUNNEL_ENDPOINT);
 	count_forwarded(skb, DIRECTION_EGRESS);
 	return bpf_redirect(config->tunnel_ifindex, 0);
+}
+
+/* Hand the packet to the stack of this host, which has it for itself or routes it on. */
+static __always_inline int deliver_host(struct __sk_buff *skb, const struct config_value *config,
+					enum direction direction)
+{
+	if (!config->host_ifindex)
+		return DROP(DROP_NO_CONFIGURATION);
+	count_forwarded(skb, direction);
+	return bpf_redirect(config->host_ifindex, 0);
 }

@@ -44,6 +44,10 @@ BPF_TABLE_PINNED("lpm_trie", struct policy_key, struct policy_value, hawse_polic
 BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct prefix_value, hawse_prefixes,
 		 HAWSE_PREFIXES_MAX, HAWSE_MAPS "/hawse_prefixes", BPF_F_NO_PREALLOC);
 
+/* Which network an address belongs to; a trie. */
+BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct network_value, hawse_networks,
+		 HAWSE_NETWORKS_MAX, HAWSE_MAPS "/hawse_networks", BPF_F_NO_PREALLOC);
+
 /* Connections; the one that was used least recently makes room. */
 BPF_TABLE_PINNED("lru_hash", struct conntrack_key, struct conntrack_value, hawse_conntrack,
 		 HAWSE_CONNTRACK_MAX, HAWSE_MAPS "/hawse_conntrack", 0);
