@@ -7,10 +7,12 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, TypedDict, TypeVar
 
-from cli.documents import Mismatch, conform
+from cli.conform import Mismatch, conform
+from cli.policy_documents import Fault
 
 Document = TypeVar("Document")
 
@@ -18,6 +20,22 @@ TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 """About half a million endpoints; more than that is not the agent speaking."""
 _CHUNK_BYTES: Final = 1024 * 1024
+
+
+_REFUSALS: Final = frozenset({
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+})  # fmt: skip
+
+
+class _Refusal(TypedDict):
+    """A refused policy document."""
+
+    error: str
+    faults: list[Fault]
 
 
 class ClientError(Exception):
@@ -36,8 +54,23 @@ class AgentFailed(ClientError):
     """The agent answered that it could not do it, or something that cannot be understood."""
 
 
+class AgentWaits(AgentFailed):
+    """The agent waits for the store itself; the request may be repeated."""
+
+
+class AgentRefused(AgentFailed):
+    """The agent does not do what was asked, and says why.
+
+    ``faults`` are those of a policy document, each with its path (empty: the document as a whole) and a message.
+    """
+
+    def __init__(self, reason: str, faults: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(reason)
+        self.faults = tuple(faults)
+
+
 class AgentClient:
-    """Asks one agent. Every :meth:`get` is a connection of its own."""
+    """Asks one agent. Every request is a connection of its own."""
 
     def __init__(self, socket_path: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._path = socket_path
@@ -48,10 +81,26 @@ class AgentClient:
 
         Raises:
             AgentUnreachable: no socket, nobody listens, no permission, or no whole answer in time.
-            AgentFailed: an error, or an answer that is not a document of this kind.
+            AgentRefused: the agent refuses the request.
+            AgentWaits: it cannot answer now.
+            AgentFailed: another error, or an answer that is not a document of this kind.
         """
+        return self._ask("GET", path, None, {}, kind)
+
+    def post(self, path: str, question: object, kind: type[Document]) -> Document:
+        """Ask with a JSON body; raises what :meth:`get` raises."""
+        body = json.dumps(question).encode()
+        return self._ask("POST", path, body, {"Content-Type": "application/json"}, kind)
+
+    def post_text(self, path: str, text: bytes, kind: type[Document]) -> Document:
+        """Ask with a policy document; raises what :meth:`get` raises."""
+        return self._ask("POST", path, text, {"Content-Type": "application/yaml"}, kind)
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], kind: type[Document]
+    ) -> Document:
         try:
-            status, body = self._exchange(path)
+            status, answer = self._exchange(method, path, body, headers)
         except PermissionError as err:
             raise AgentForbidden(f"No permission to use {self._path}: run hawse as root") from err
         except TimeoutError as err:
@@ -71,16 +120,17 @@ class AgentClient:
             ) from err
         except http.client.HTTPException as err:
             raise AgentFailed(f"What listens at {self._path} does not speak HTTP: is it the hawse agent?") from err
-        return self._read(status, body, kind)
+        return self._read(status, answer, kind)
 
-    def _exchange(self, path: str) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         ends = time.monotonic() + self._timeout_s
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.settimeout(self._timeout_s)
             channel.connect(os.fsencode(self._path))
             connection = http.client.HTTPConnection("hawse")
             connection.sock = channel
-            connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
+            common = {"Accept": "application/json", "Connection": "close"}
+            connection.request(method, path, body=body, headers={**common, **headers})
             with connection.getresponse() as response:
                 return response.status, self._body(response, channel, ends)
 
@@ -110,8 +160,7 @@ class AgentClient:
                 f"What listens at {self._path} answered with status {status} and no JSON: is it the hawse agent?"
             ) from err
         if status != HTTPStatus.OK:
-            reason = answer.get("error") if isinstance(answer, dict) else None
-            raise AgentFailed(f"The hawse agent could not answer: {reason or f'status {status}'}")
+            raise _failure(status, answer)
         try:
             return conform(answer, kind)
         except Mismatch as err:
@@ -119,3 +168,15 @@ class AgentClient:
                 f"The agent's answer is not understood ({err}): "
                 "are agent and command of the same version? hawse status, hawse --version"
             ) from err
+
+
+def _failure(status: int, answer: object) -> AgentFailed:
+    reason = answer.get("error") if isinstance(answer, dict) else None
+    if status in _REFUSALS and isinstance(reason, str):
+        try:
+            faults = conform(answer, _Refusal)["faults"]
+        except Mismatch:
+            faults = []
+        return AgentRefused(reason, [(fault["path"], fault["message"]) for fault in faults])
+    sentence = f"The hawse agent could not answer: {reason or f'status {status}'}"
+    return AgentWaits(sentence) if status == HTTPStatus.SERVICE_UNAVAILABLE else AgentFailed(sentence)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from cli.app import socket_option
 from cli.client import AgentClient, AgentForbidden, AgentUnreachable
 from cli.flow_documents import Flows
 from cli.flow_text import writer
@@ -61,11 +62,6 @@ def _either_end(name: str, metavar: str, description: str) -> Callable[..., Any]
     return add
 
 
-def _use_socket(context: click.Context, _option: click.Parameter, path: str | None) -> None:
-    if path is not None:
-        context.obj = AgentClient(path)
-
-
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with flows as they come.")
 @click.option(
@@ -103,7 +99,7 @@ def _use_socket(context: click.Context, _option: click.Parameter, path: str | No
     show_default=True,
     help="For people, or an object a line as Hubble writes it.",
 )
-@click.option("--socket", callback=_use_socket, expose_value=False, hidden=True)
+@socket_option
 @click.pass_obj
 def observe(
     client: AgentClient,

@@ -1,30 +1,26 @@
 """From documents to text for people: pure functions; every text ends with a line feed.
 
-Ids of Docker are shortened to 12 characters, as docker does; ``-o json`` has them whole.
+Ids of Docker are shortened to 12 characters, as docker does; ``-o json`` has them whole. Texts about endpoints,
+policies, identities and maps have files of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from cli.documents import (
     Addresses,
     Check,
     Counters,
-    Endpoints,
     Feature,
     Networks,
     Node,
     Nodes,
     Status,
 )
+from cli.policy_text import policy_status
 from cli.table import Column, printable, table
-
-_SHORT_ID: Final = 12
-_NOTHING: Final = "-"
-_FEW: Final = 3
-"""More holders than this make a table too wide; their number is shown instead."""
+from cli.words import NOTHING, byte_size, count, duration, few, joined, short, yes
 
 
 def status(document: Status) -> str:
@@ -39,8 +35,8 @@ def status(document: Status) -> str:
     lines = [f"{agent['version']} on {agent['node']} ({address}), up {up}, {agent['scope']} scope"]
     if counts is not None:
         lines.append(
-            f"{_count(counts['networks'], 'network')}, {_count(counts['endpoints'], 'endpoint')} "
-            f"({counts['endpoints_here']} here), {_count(counts['addresses'], 'address', 'addresses')} in use"
+            f"{count(counts['networks'], 'network')}, {count(counts['endpoints'], 'endpoint')} "
+            f"({counts['endpoints_here']} here), {count(counts['addresses'], 'address', 'addresses')} in use"
         )
     parts.append(_section("agent", lines))
     size = store["db_size_bytes"]
@@ -57,13 +53,14 @@ def status(document: Status) -> str:
     }.get(datapath["programs"], f"programs {datapath['programs']}")
     lines = [f"{datapath['device']}, UDP port {datapath['tunnel_port']}, MTU {datapath['mtu_bytes']}, {programs}"]
     parts.append(_section("datapath", lines + _features(datapath["features"])))
+    parts.append(_section("policy", policy_status(document["policy"])))
     nodes = document["nodes"]
     if nodes is None:
         parts.append(_section("nodes", ["not known: the store has not been reached since the agent started"]))
     else:
         running = sum(node["alive"] for node in nodes)
         rows = _node_table(nodes).splitlines() if nodes else []
-        parts.append(_section("nodes", [f"{_count(len(nodes), 'node')}, {running} with a running agent", *rows]))
+        parts.append(_section("nodes", [f"{count(len(nodes), 'node')}, {running} with a running agent", *rows]))
     return "".join(parts)
 
 
@@ -96,41 +93,13 @@ def networks(document: Networks) -> str:
             (
                 network["pool"],
                 str(network["vni"]),
-                network["gateway"] or _NOTHING,
-                _yes(network["internal"]),
+                network["gateway"] or NOTHING,
+                yes(network["internal"]),
                 str(network["mtu_bytes"] or "auto"),
                 str(network["endpoints"]),
-                _few([_short(docker["id"]) for docker in network["docker_networks"]]),
+                few([short(docker["id"]) for docker in network["docker_networks"]]),
             )
             for network in document["networks"]
-        ],
-    )
-
-
-def endpoints(document: Endpoints) -> str:
-    """Render ``hawse endpoint ls``."""
-    if not document["endpoints"]:
-        return "There is no endpoint: no container is connected to a hawse network.\n"
-    columns = (
-        Column("ENDPOINT"),
-        Column("NODE"),
-        Column("NETWORK"),
-        Column("ADDRESS"),
-        Column("MAC"),
-        Column("INTERFACE"),
-    )
-    return table(
-        columns,
-        [
-            (
-                _short(endpoint["id"]),
-                endpoint["node"],
-                endpoint["network"] or _NOTHING,
-                _joined(endpoint["addresses"]),
-                endpoint["mac"],
-                endpoint["interface"] or ("missing" if endpoint["this_node"] else _NOTHING),
-            )
-            for endpoint in document["endpoints"]
         ],
     )
 
@@ -150,10 +119,10 @@ def addresses(document: Addresses) -> str:
         [
             (
                 pool["pool"],
-                pool["gateway"] or _NOTHING,
+                pool["gateway"] or NOTHING,
                 str(pool["in_use"]),
                 str(pool["capacity"] or "huge"),
-                _few(pool["holders"]),
+                few(pool["holders"]),
             )
             for pool in document["pools"]
         ],
@@ -174,9 +143,9 @@ def addresses(document: Addresses) -> str:
                 address["address"],
                 address["pool"],
                 address["kind"],
-                _NOTHING if address["endpoint"] is None else _short(address["endpoint"]),
-                address["node"] or _NOTHING,
-                _few(address["holders"]),
+                NOTHING if address["endpoint"] is None else short(address["endpoint"]),
+                address["node"] or NOTHING,
+                few(address["holders"]),
             )
             for address in document["addresses"]
         ],
@@ -191,7 +160,7 @@ def check(document: Check) -> str:
         return "Clean: addresses, endpoints and Docker's networks agree.\n"
     rows = [(finding["kind"], finding["subject"], finding["detail"]) for finding in findings]
     found = table((Column("FINDING"), Column("ABOUT"), Column("WHAT IT IS")), rows)
-    return f"{_count(len(findings), 'finding')}:\n{found}"
+    return f"{count(len(findings), 'finding')}:\n{found}"
 
 
 def counters(document: Counters) -> str:
@@ -209,7 +178,7 @@ def counters(document: Counters) -> str:
         [
             (
                 "dropped" if counter["reason"] else "forwarded",
-                f"{counter['text']} ({counter['reason']})" if counter["reason"] else _NOTHING,
+                f"{counter['text']} ({counter['reason']})" if counter["reason"] else NOTHING,
                 counter["direction"],
                 str(counter["packets"]),
                 str(counter["bytes"]),
@@ -217,27 +186,6 @@ def counters(document: Counters) -> str:
             for counter in document["counters"]
         ],
     )
-
-
-def duration(seconds: float) -> str:
-    """Write a time in its two largest units: ``2d 4h``, ``3m 5s``, ``0s``."""
-    left = int(seconds)
-    words: list[str] = []
-    for unit, size_s in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        number, left = divmod(left, size_s)
-        if number or (unit == "s" and not words):
-            words.append(f"{number}{unit}")
-    return " ".join(words[:2])
-
-
-def byte_size(size_bytes: int) -> str:
-    """Write a size in its largest binary unit: ``20.0 KiB``."""
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 - what the units mean
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def _verdict(document: Status) -> str:
@@ -253,7 +201,7 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 
 def _features(features: Sequence[Feature]) -> list[str]:
-    available = _joined(feature["name"] for feature in features if feature["available"])
+    available = joined(feature["name"] for feature in features if feature["available"])
     missing = [_missing(feature) for feature in features if not feature["available"]]
     return [f"available: {available}", *missing]
 
@@ -282,29 +230,8 @@ def _node_table(found: Sequence[Node]) -> str:
                 node["version"],
                 str(node["tunnel_port"]),
                 str(node["mtu_bytes"]),
-                node["registered_at"] or _NOTHING,
+                node["registered_at"] or NOTHING,
             )
             for node in found
         ],
     )
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _short(ident: str) -> str:
-    return ident[:_SHORT_ID]
-
-
-def _few(words: Sequence[str]) -> str:
-    shown = _joined(words[:_FEW])
-    return shown if len(words) <= _FEW else f"{shown}, +{len(words) - _FEW}"
-
-
-def _joined(words: Iterable[str]) -> str:
-    return ", ".join(words) or _NOTHING
-
-
-def _yes(value: bool) -> str:  # noqa: FBT001 - it is what is rendered
-    return "yes" if value else "no"

@@ -160,7 +160,7 @@ def counters(state: AgentState) -> CountersDocument:
 
 
 def _problems(now: AgentStatus, policy_problems: Sequence[str]) -> list[str]:
-    problems = [*now.problems, *policy_problems]
+    problems = list(dict.fromkeys([*now.problems, *policy_problems]))
     if not now.store.healthy:
         problems.append(f"the store (etcd) is not healthy: {now.store.detail}")
     problems += [

@@ -85,7 +85,7 @@ def policy(state: AgentState, question: PolicyQuestion) -> PolicyDocument:
     return PolicyDocument(
         policy=_summary(found),
         document=document,
-        yaml=yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=False),
+        yaml=_yaml(document),
         warning=state.staleness(),
     )
 
@@ -171,6 +171,17 @@ def _node(one: NodeRollout, rollout: Rollout) -> NodeRolloutDocument:
 
 def _enforces(one: NodeRollout, rollout: Rollout) -> bool:
     return one.enforcement is not None and one.enforcement.revision >= rollout.revision
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    text = _dumped(document, readable=True)
+    # YAML lets some characters stand as they are that a terminal obeys (U+202E turns the text around).
+    return text if all(line.isprintable() for line in text.split("\n")) else _dumped(document, readable=False)
+
+
+def _dumped(document: dict[str, Any], *, readable: bool) -> str:
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=readable, default_flow_style=False)
+    return text
 
 
 def _plain(document: Mapping[str, object]) -> dict[str, Any]:

@@ -6,9 +6,16 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from cli import documents
-from cli.documents import Mismatch, conform
-from observe import document
+from cli import documents, endpoint_documents, identity_documents, map_documents, policy_documents
+from cli.conform import Mismatch, conform
+from observe import (
+    document,
+    endpoint_document,
+    identity_document,
+    map_document,
+    policy_document,
+    trace_document,
+)
 
 ANSWER: dict[str, Any] = {
     "networks": [
@@ -35,15 +42,37 @@ def _shape(kind: Any) -> Any:
     if typing.get_origin(kind) is Literal:
         return ("literal", *typing.get_args(kind))
     if arguments := typing.get_args(kind):
-        return ("list" if typing.get_origin(kind) is list else "choice", *(_shape(each) for each in arguments))
+        origin = typing.get_origin(kind)
+        name = origin.__name__ if origin in {list, dict} else "choice"
+        return (name, *(_shape(each) for each in arguments))
     return kind.__name__
 
 
-@pytest.mark.parametrize(
-    "name", ["Status", "Nodes", "Networks", "Endpoints", "Addresses", "Check", "Counters"], ids=str.lower
-)
-def test_command_reads_what_the_agent_writes(name: str) -> None:
-    assert _shape(getattr(documents, name)) == _shape(getattr(document, f"{name}Document"))
+PAIRS = [
+    (documents.Status, document.StatusDocument),
+    (documents.Nodes, document.NodesDocument),
+    (documents.Networks, document.NetworksDocument),
+    (documents.Addresses, document.AddressesDocument),
+    (documents.Check, document.CheckDocument),
+    (documents.Counters, document.CountersDocument),
+    (endpoint_documents.Endpoints, endpoint_document.EndpointsDocument),
+    (policy_documents.Applied, policy_document.AppliedDocument),
+    (policy_documents.Valid, policy_document.ValidDocument),
+    (policy_documents.Fault, policy_document.FaultDocument),
+    (policy_documents.Policies, policy_document.PoliciesDocument),
+    (policy_documents.Policy, policy_document.PolicyDocument),
+    (policy_documents.Rollout, policy_document.RolloutDocument),
+    (policy_documents.Trace, trace_document.TraceDocument),
+    (identity_documents.Identities, identity_document.IdentitiesDocument),
+    (map_documents.PolicyMap, map_document.PolicyMapDocument),
+    (map_documents.Connections, map_document.ConnectionsDocument),
+    (map_documents.Ipcache, map_document.IpcacheDocument),
+]
+
+
+@pytest.mark.parametrize(("received", "written"), PAIRS, ids=lambda kind: kind.__name__)
+def test_command_reads_what_the_agent_writes(received: Any, written: Any) -> None:
+    assert _shape(received) == _shape(written)
 
 
 def test_right_answer_passes_unchanged() -> None:
@@ -52,6 +81,23 @@ def test_right_answer_passes_unchanged() -> None:
 
 def test_field_of_a_newer_agent_passes() -> None:
     assert conform({**ANSWER, "colour": "blue"}, documents.Networks)["warning"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"a": 1, "b": 2}, None),
+        ([], "the answer is not an object"),
+        ({"a": 1, "b": "2"}, "the answer.b is not a whole number"),
+    ],
+)
+def test_object_of_any_names_is_checked_by_its_values(answer: object, message: str | None) -> None:
+    if message is None:
+        assert conform(answer, dict[str, int]) == answer
+        return
+    with pytest.raises(Mismatch) as caught:
+        conform(answer, dict[str, int])
+    assert str(caught.value) == message
 
 
 def _broken(**changes: object) -> dict[str, Any]:

@@ -40,6 +40,13 @@ LISTINGS = [
     (("ipam", "ls"), "/v1/addresses"),
     (("ipam", "check"), "/v1/check"),
     (("counters",), "/v1/counters"),
+    (("policy", "ls"), "/v1/policies"),
+    (("policy", "wait"), "/v1/rollout"),
+    (("identity", "ls"), "/v1/identities"),
+    (("identity", "get", "1002"), "/v1/identities/{number}"),
+    (("bpf", "policy", "ls"), "/v1/bpf/policy"),
+    (("bpf", "ct", "ls"), "/v1/bpf/ct"),
+    (("bpf", "ipcache", "ls"), "/v1/bpf/ipcache"),
 ]
 COMMANDS = [arguments for arguments, _ in LISTINGS]
 
@@ -100,7 +107,7 @@ def test_command_answers_a_table(hawse_file: Path, agent: Path, arguments: tuple
     assert result.stderr == ""
     assert result.returncode == 0
     assert result.stdout.endswith("\n")
-    assert max(len(line) for line in result.stdout.splitlines()) < 100
+    assert max(len(line) for line in result.stdout.splitlines()) < 130
 
 
 @pytest.mark.parametrize(("arguments", "path"), LISTINGS, ids=lambda value: " ".join(value) if value else "")
@@ -184,6 +191,22 @@ def test_check_with_findings_lists_them_and_exit_1(
     assert result.returncode == 1
     assert "10.1.0.9" in result.stdout
     assert result.stderr == ""
+
+
+def test_policy_goes_from_a_pipe_to_the_agent(hawse_file: Path, agent: Path, state: FixedAgentState) -> None:
+    result = subprocess.run(
+        [str(hawse_file), "--socket", str(agent), "policy", "apply", "-f", "-", "--wait"],
+        env=_environment(),
+        cwd="/",
+        input="kind: Policy # é\n".encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == b"policy db-from-api created (revision 123)\nrevision 123 is enforced on alpha, beta\n"
+    assert state.policies.asked[0] == ("apply", "kind: Policy # é\n")
 
 
 def test_stale_listing_warns_beside_the_table(hawse_file: Path, agent: Path, state: FixedAgentState) -> None:

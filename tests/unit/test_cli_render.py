@@ -10,15 +10,21 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from cli import documents, render
-from cli.documents import conform
+from cli import documents, endpoint_text, render, words
+from cli.conform import conform
+from cli.endpoint_documents import Endpoints
 from cli.table import Column, printable, table
 from datapath.api import Feature
+from datapath.policy_table import IdentityFlags
 from kvstore.store import StoreStatus
 from model.errors import StoreUnavailable
-from observe import describe
+from model.labels import Labels
+from model.policies import PolicyMode
+from model.policy_answers import Enforcement, NodeRollout, Rollout
+from observe import describe, endpoint_describe
 from observe.state import Finding, Scope
-from tests.support.agent_state import FixedAgentState
+from tests.support.agent_state import ENDPOINT_HERE, FixedAgentState, an_endpoint
+from tests.support.policy_state import DB, HERE, THERE, a_rollout
 
 Document = TypeVar("Document")
 
@@ -31,6 +37,10 @@ def state() -> FixedAgentState:
 def _received(document: object, kind: type[Document]) -> Document:
     """The document as it arrives on the other side of the socket."""
     return conform(msgspec.json.decode(msgspec.json.encode(document)), kind)
+
+
+def _endpoints(state: FixedAgentState) -> Endpoints:
+    return _received(endpoint_describe.endpoints(state), Endpoints)
 
 
 def _status(state: FixedAgentState) -> str:
@@ -52,6 +62,10 @@ def test_status_when_all_is_well(state: FixedAgentState) -> None:
           hawse0, UDP port 8472, MTU 1450, programs adopted, nothing compiled
           available: vxlan-gbp, redirect-peer
           not available: netkit: kernel too old; veth is used instead
+
+        policy
+          mode default, 2 policies
+          revision 123, enforced by every node whose agent runs
 
         nodes
           2 nodes, 1 with a running agent
@@ -95,6 +109,9 @@ def test_status_starts_with_what_is_wrong(state: FixedAgentState) -> None:
           available: -
           NEEDED: redirect-peer: Linux 5.10 is needed
 
+        policy
+          not known: the store has not been reached since the agent started
+
         nodes
           not known: the store has not been reached since the agent started
         """)
@@ -110,6 +127,36 @@ def test_status_shows_that_the_engine_left_the_swarm(state: FixedAgentState) -> 
         "OK, with a warning",
         "warning: the engine is in a Swarm now: docker plugin disable -f hawse; docker plugin enable hawse",
     ]
+
+
+def test_status_shows_how_far_policy_is(state: FixedAgentState) -> None:
+    audited = Enforcement(revision=120, mode=PolicyMode.ALWAYS, audit=True)
+    here = NodeRollout(node=HERE, alive=True, enforcement=audited)
+    state.policies.rollouts = [Rollout(revision=123, nodes=(here, a_rollout(THERE, None)))]
+    state.policies.known_problems = ("the policy map is full: 16384 of 16384 entries",)
+    state.known_endpoints = (an_endpoint(ENDPOINT_HERE, HERE, "10.1.0.9"),)
+
+    text = _status(state)
+
+    assert text.startswith("NOT OK: the policy map is full: 16384 of 16384 entries\n")
+    assert (
+        indent(
+            dedent("""\
+        mode always, AUDIT: denials are only reported, 2 policies
+        revision 123, this node enforces 120
+        not enforced yet on alpha, beta
+        1 endpoint here without labels yet (identity init)
+        """),
+            "  ",
+        )
+        in text
+    )
+
+
+def test_status_before_anything_was_enforced(state: FixedAgentState) -> None:
+    state.policies.rollouts = [Rollout(revision=0, nodes=(a_rollout(HERE, None),))]
+
+    assert "\n  nothing enforced yet, 2 policies\n  revision 0, this node enforces none\n" in _status(state)
 
 
 def test_node_list(state: FixedAgentState) -> None:
@@ -129,20 +176,49 @@ def test_network_list(state: FixedAgentState) -> None:
 
 
 def test_endpoint_list(state: FixedAgentState) -> None:
-    assert render.endpoints(_received(describe.endpoints(state), documents.Endpoints)) == dedent("""\
-        ENDPOINT      NODE   NETWORK      ADDRESS    MAC                INTERFACE
-        1f1f1f1f1f1f  alpha  10.1.0.0/24  10.1.0.9   0a:00:00:00:00:09  hw1f1f1f1f1f1f
-        2e2e2e2e2e2e  beta   10.1.0.0/24  10.1.0.10  0a:00:00:00:00:0a  -
+    state.policies.known_flags[DB] = IdentityFlags.READY | IdentityFlags.INGRESS
+
+    assert endpoint_text.endpoints(_endpoints(state)) == dedent("""\
+        ENDPOINT      NODE   CONTAINER  ADDRESS    IDENTITY  INGRESS  EGRESS  LABELS
+        1f1f1f1f1f1f  alpha  shop_db.1  10.1.0.9       1002  closed   open    app=db, com.docker.stack.namespace=shop
+        2e2e2e2e2e2e  beta   -          10.1.0.10         5  -        -       init (labels not known yet)
         """)
+
+
+def test_wide_endpoint_list_has_everything(state: FixedAgentState) -> None:
+    titles, here, there = endpoint_text.wide_endpoints(_endpoints(state)).splitlines()
+
+    expected = "ENDPOINT NODE CONTAINER NETWORK ADDRESS MAC INTERFACE IDENTITY INGRESS EGRESS LABELS"
+    assert " ".join(titles.split()) == expected
+    assert here.split()[:7] == [
+        ENDPOINT_HERE,
+        "alpha",
+        "shop_db.1",
+        "10.1.0.0/24",
+        "10.1.0.9",
+        "0a:00:00:00:00:09",
+        "hw1f1f1f1f1f1f",
+    ]
+    assert there.split()[6] == "-"
 
 
 def test_endpoint_of_this_host_without_an_interface_stands_out(state: FixedAgentState) -> None:
     state.kernel_interfaces = ()
 
-    lines = render.endpoints(_received(describe.endpoints(state), documents.Endpoints)).splitlines()
+    document = _endpoints(state)
 
-    assert lines[1].endswith("  missing")
-    assert lines[2].endswith("  -")
+    assert endpoint_text.endpoints(document).splitlines()[1].endswith("namespace=shop; no interface on this host")
+    assert endpoint_text.wide_endpoints(document).splitlines()[1].split()[6] == "missing"
+
+
+def test_endpoint_with_many_labels_does_not_widen_the_table(state: FixedAgentState) -> None:
+    labels = Labels.of({f"label-{number}": "x" for number in range(50)} | {"com.docker.compose.project": "p", "z": ""})
+    state.known_endpoints = (an_endpoint(ENDPOINT_HERE, HERE, "10.1.0.9", identity=DB, labels=labels),)
+
+    document = _endpoints(state)
+
+    assert endpoint_text.endpoints(document).endswith("  label-0=x, label-1=x, label-10=x, +49\n")
+    assert endpoint_text.wide_endpoints(document).endswith(", z, com.docker.compose.project=p\n")
 
 
 def test_address_list(state: FixedAgentState) -> None:
@@ -192,7 +268,7 @@ def test_counters(state: FixedAgentState) -> None:
     [
         (render.nodes({"nodes": [], "warning": None}), "No node"),
         (render.networks({"networks": [], "warning": None}), "There is no network yet"),
-        (render.endpoints({"endpoints": [], "warning": None}), "There is no endpoint"),
+        (endpoint_text.endpoints({"endpoints": [], "warning": None}), "There is no endpoint"),
         (render.addresses({"pools": [], "addresses": [], "warning": None}), "There is no address pool"),
         (render.counters({"counters": []}), "No packet"),
     ],
@@ -233,7 +309,7 @@ def test_many_holders_do_not_widen_the_table() -> None:
     [(0, "0s"), (59.9, "59s"), (60, "1m"), (3600, "1h"), (3605, "1h 5s"), (90061, "1d 1h"), (864000, "10d")],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert render.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -241,7 +317,7 @@ def test_duration(seconds: float, text: str) -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 2**20, "5.0 MiB"), (3 * 2**40, "3072.0 GiB")],
 )
 def test_byte_size(size: int, text: str) -> None:
-    assert render.byte_size(size) == text
+    assert words.byte_size(size) == text
 
 
 def test_table_aligns_by_its_widest_cell_and_leaves_no_blank_at_the_end() -> None:
