@@ -20,6 +20,8 @@ from model import errors
 from model.deadline import deadline
 from model.errors import HawseError, InvalidDocument
 from observe.document import ErrorDocument
+from observe.flow_ring import FlowLog
+from observe.flow_routes import FLOWS_PATH, flow_view
 from observe.policy_describe import refusal
 from observe.request import MAX_BODY_BYTES, read_question
 from observe.route import Route
@@ -43,8 +45,8 @@ _STATUS: Final = (
 """The first that matches; anything else on purpose is 500."""
 
 
-def create_agent_app(state: AgentState) -> Flask:
-    """Make the application that gunicorn serves on the agent's socket."""
+def create_agent_app(state: AgentState, flows: FlowLog | None = None) -> Flask:
+    """Make the application that gunicorn serves on the agent's socket; without flows it has no ``/v1/flows``."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A name with two slashes is a wrong name, not another way to write a right one.
@@ -56,6 +58,8 @@ def create_agent_app(state: AgentState) -> Flask:
             view_func=_view(route, state),
             methods=[route.method],
         )
+    if flows is not None:
+        app.add_url_rule(FLOWS_PATH, endpoint=f"GET {FLOWS_PATH}", view_func=flow_view(flows), methods=["GET"])
     app.register_error_handler(HawseError, _known_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unknown_error)
@@ -89,7 +93,7 @@ def _known_error(error: HawseError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     if isinstance(error, NotFound):
-        paths = ", ".join(dict.fromkeys(route.path for route in ROUTES))
+        paths = ", ".join(dict.fromkeys([*(route.path for route in ROUTES), FLOWS_PATH]))
         return _json(ErrorDocument(error=f"there is no such path; there are {paths}"), status)
     if isinstance(error, MethodNotAllowed):
         methods = ", ".join(sorted(error.valid_methods or ()))

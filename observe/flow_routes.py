@@ -30,18 +30,24 @@ class FlowParameter:
 
     name: str
     description: str
+    repeated: bool = True
+    """Whether it may be there several times."""
 
 
 FLOW_PARAMETERS: Final = (
-    FlowParameter("since", "Only flows from this number on: next of the answer before."),
-    FlowParameter("epoch", "epoch of the answer that since is of; after a restart of the agent it is begun anew."),
-    FlowParameter("last", f"Only so many, the newest; at most {CAPACITY} are kept."),
-    FlowParameter("wait_s", f"While there is none, wait so many seconds for one; at most {MAX_WAIT_S:g}."),
+    FlowParameter("since", "Only flows from this number on: next of the answer before.", repeated=False),
+    FlowParameter(
+        "epoch", "epoch of the answer that since is of; after a restart of the agent it is begun anew.", repeated=False
+    ),
+    FlowParameter("last", f"Only so many, the newest; at most {CAPACITY} are kept.", repeated=False),
+    FlowParameter(
+        "wait_s", f"While there is none, wait so many seconds for one; at most {MAX_WAIT_S:g}.", repeated=False
+    ),
     FlowParameter("verdict", "FORWARDED, DROPPED or AUDIT; this and the following may be repeated: alternatives."),
     FlowParameter("drop_reason", "POLICY_DENIED, POLICY_DENY or another; or its number."),
     FlowParameter("direction", "Whose policy decided: ingress the destination's, egress the source's."),
     FlowParameter("protocol", "tcp, udp, icmp, icmpv6, sctp or a number."),
-    FlowParameter("since_time", "Only flows from this time on, RFC 3339; once."),
+    FlowParameter("since_time", "Only flows from this time on, RFC 3339.", repeated=False),
     FlowParameter("label", "key=value, or key for any value; repeated: all of them, at the same end of the flow."),
     FlowParameter("from_label", "The same, of the source."),
     FlowParameter("to_label", "The same, of the destination."),

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from observe.document import ErrorDocument
+from observe.flow_document import FlowsDocument
+from observe.flow_routes import FLOW_PARAMETERS, FLOWS_PATH
 from observe.policy_document import RefusalDocument
 from observe.request import MAX_BODY_BYTES
 from observe.route import Asking, Route
@@ -20,12 +22,18 @@ _SCHEMAS: Final = "#/components/schemas/"
 
 def describe_api() -> dict[str, Any]:
     """Make the description: OpenAPI 3.1, ready for :func:`json.dumps`."""
-    documents: list[type[object]] = [ErrorDocument, RefusalDocument, *(route.document for route in ROUTES)]
+    documents: list[type[object]] = [
+        ErrorDocument,
+        RefusalDocument,
+        FlowsDocument,
+        *(route.document for route in ROUTES),
+    ]
     documents += [route.question for route in ROUTES if route.asking is Asking.JSON and route.question]
     _, schemas = msgspec.json.schema_components(documents, ref_template=_SCHEMAS + "{name}")
     paths: dict[str, Any] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    paths[FLOWS_PATH] = {"get": _flows()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -50,6 +58,31 @@ def _operation(route: Route) -> dict[str, Any]:
         described["requestBody"] = _body("application/yaml", {"type": "string"})
     described["responses"] = _responses(route)
     return described
+
+
+def _flows() -> dict[str, Any]:
+    text = {"type": "string"}
+    error = _reference(ErrorDocument)
+    return {
+        "operationId": "flows",
+        "summary": "Packets that were dropped and why, connections that were let through",
+        "parameters": [
+            {
+                "name": parameter.name,
+                "in": "query",
+                "required": False,
+                "description": parameter.description,
+                "schema": {"type": "array", "items": text} if parameter.repeated else text,
+            }
+            for parameter in FLOW_PARAMETERS
+        ],
+        "responses": {
+            "200": _answer("The answer.", _reference(FlowsDocument)),
+            "400": _answer("The request is not understood.", error),
+            "429": _answer("Too many requests wait already.", error),
+            "500": _answer("The agent or the kernel failed.", error),
+        },
+    }
 
 
 def _operation_id(route: Route) -> str:

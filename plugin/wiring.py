@@ -47,7 +47,6 @@ from model.ids import DockerNetworkId, node_name
 from model.nodes import Node
 from model.version import VERSION
 from observe.api import create_agent_app
-from observe.flow_routes import FLOWS_PATH, flow_view
 from observe.state import Scope as OperatorScope
 from plugin.agent import Agent, Step
 from plugin.closing import Closing
@@ -224,9 +223,7 @@ def build(settings: Settings) -> Wired:
             clock=clock,
         ),
     )
-    operator = create_agent_app(state)
-    operator.add_url_rule(FLOWS_PATH, endpoint=FLOWS_PATH, view_func=flow_view(policy.flows))
-    return Wired(driver=driver, operator=operator, agent=agent)
+    return Wired(driver=driver, operator=create_agent_app(state, policy.flows), agent=agent)
 
 
 def _underlay(settings: Settings, swarm: SwarmState | None) -> Underlay:

@@ -15,6 +15,7 @@ from observe.openapi import describe_api
 from observe.routes import ROUTES, Route
 from observe.state import Finding
 from tests.support.agent_state import FixedAgentState
+from tests.support.flow_world import FlowWorld, an_event, flow_world, forwarded
 from tests.support.json_schema import violations
 
 DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
@@ -25,7 +26,7 @@ def test_committed_description_is_made_from_the_code() -> None:
 
 
 def test_description_has_the_routes_of_the_application() -> None:
-    app = create_agent_app(FixedAgentState())
+    app = create_agent_app(FixedAgentState(), FlowWorld().log)
 
     served = {
         (re.sub(r"<path:(\w+)>", r"{\1}", rule.rule), method.lower())
@@ -74,6 +75,23 @@ def test_answer_matches_its_schema(route: Route) -> None:
 
     assert response.status_code == 200, response.text
     assert violations(response.get_json(), _schema_of(route.path, 200, route.method.lower()), DESCRIPTION) == []
+
+
+def test_flows_match_their_schema() -> None:
+    with flow_world() as world:
+        world.happen(an_event(), forwarded(), an_event(source=None, destination=None, protocol=0))
+
+        answer = create_agent_app(FixedAgentState(), world.log).test_client().get("/v1/flows").get_json()
+
+    assert len(answer["flows"]) == 3
+    assert violations(answer, _schema_of("/v1/flows", 200), DESCRIPTION) == []
+
+
+def test_wrong_parameter_of_flows_matches_its_schema() -> None:
+    response = create_agent_app(FixedAgentState(), FlowWorld().log).test_client().get("/v1/flows?colour=blue")
+
+    assert response.status_code == 400
+    assert violations(response.get_json(), _schema_of("/v1/flows", 400), DESCRIPTION) == []
 
 
 def test_error_matches_its_schema() -> None:
