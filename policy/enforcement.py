@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
 from typing import Final
 
 from kvstore import keys
 from kvstore.backoff import Backoff
 from kvstore.codec import encode
 from kvstore.store import Put, Store
-from kvstore.watcher import Change, View
+from kvstore.watcher import View
 from model.errors import HawseError
 from model.ids import NodeName
 from model.policy_answers import Enforcement
@@ -44,14 +43,17 @@ class EnforcementPublisher:
         backoff: Backoff = Backoff(),  # noqa: B008  # frozen
     ) -> None:
         self._store = store
+        self._view = view
         self._key = keys.enforced(node)
         self._backoff = backoff
         self._changed = threading.Condition()
         self._wanted: Enforcement | None = None
         self._written: Enforcement | None = None
+        self._written_at = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="enforcement", daemon=True)
-        view.subscribe(self._on_change)
+        # Of writes, not of changes: a deletion that comes right after the write leaves no change to tell of.
+        view.subscribe_writes(self._look)
 
     def start(self) -> None:
         """Begin to write."""
@@ -71,10 +73,14 @@ class EnforcementPublisher:
             self._wanted = enforcement
             self._changed.notify_all()
 
-    def _on_change(self, changes: Sequence[Change[Enforcement]]) -> None:
-        if any(change.key == self._key and change.new is None for change in changes):
-            with self._changed:
+    def _look(self) -> None:
+        """Write again what was written and is not there any more."""
+        seen = self._view.revision
+        gone = self._view.get(self._key) is None
+        with self._changed:
+            if gone and self._written_at and seen >= self._written_at:
                 self._written = None
+                self._written_at = 0
                 self._changed.notify_all()
 
     def _run(self) -> None:
@@ -85,11 +91,8 @@ class EnforcementPublisher:
                 wanted = self._wanted
                 if self._stopping or wanted is None:
                     return
-                # Noted before it is written: a deletion that comes right after the write then counts.
-                self._written = wanted
             try:
-                self._store.txn([], [Put(self._key, encode(wanted))])
-                failures = 0
+                revision = self._store.txn([], [Put(self._key, encode(wanted))]).revision
             except HawseError as err:
                 failures += 1
                 delay_s = self._backoff.delay_s(failures)
@@ -98,5 +101,9 @@ class EnforcementPublisher:
                     extra={"error": str(err), "failures": failures, "retry_in_s": round(delay_s, 3)},
                 )
                 with self._changed:
-                    self._written = None
                     self._changed.wait_for(lambda: self._stopping, delay_s)
+                continue
+            failures = 0
+            with self._changed:
+                self._written, self._written_at = wanted, revision
+            self._look()  # it may be gone already
