@@ -51,11 +51,13 @@ def apply(client: AgentClient, output: str, paths: Sequence[str], wait_s: float 
     done = _nothing()
     for file in files:
         try:
-            done = _joined(done, client.post_text("/v1/policies", file.text, Applied))
+            applied = client.post_text("/v1/policies", file.text, Applied)
         except AgentRefused as err:
-            write_text(policy_text.applied(done))
             tell_faults(file, faults_of(err))
             raise click.exceptions.Exit(EXIT_FAILED) from err
+        if output != "json":
+            write_text(policy_text.applied(applied))
+        done = _joined(done, applied)
     _finish(client, output, done, wait_s)
 
 
@@ -73,7 +75,10 @@ def delete(
     files = read_files(paths)
     named = [name for checked in _require_valid(client, files) for name in checked]
     wanted = list(dict.fromkeys([*names, *named]))
-    _finish(client, output, client.post("/v1/policies/delete", {"names": wanted}, Applied), wait_s)
+    deleted = client.post("/v1/policies/delete", {"names": wanted}, Applied)
+    if output != "json":
+        write_text(policy_text.applied(deleted))
+    _finish(client, output, deleted, wait_s)
 
 
 @policy.command("ls")
@@ -189,9 +194,7 @@ def _joined(before: Applied, after: Applied) -> Applied:
 
 
 def _finish(client: AgentClient, output: str, done: Applied, wait_s: float | None) -> None:
-    """Write what was done, and wait for the nodes when that was asked for."""
-    if output != "json":
-        write_text(policy_text.applied(done))
+    """Wait for the nodes when that was asked for; programs get everything in one document."""
     if wait_s is None:
         if output == "json":
             write_text(as_json(done))

@@ -15,6 +15,8 @@ def trace(document: Trace) -> str:
         f"Port: {_port(document)}",
         "",
     ]
+    if not document["steps"]:
+        lines += ["Neither end is a container of the cluster: no policy is asked", ""]
     for step in document["steps"]:
         lines += [*_step(step), ""]
     lines.append(f"Final verdict: {_verdict(allowed=document['allowed'])}")

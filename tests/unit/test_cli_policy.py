@@ -509,6 +509,20 @@ def test_question_that_is_not_understood_is_one_sentence(run: Run, arguments: tu
     assert result.err.startswith(sentence)
 
 
+def test_trace_that_no_policy_is_asked_about_says_so(run: Run, state: FixedAgentState) -> None:
+    state.policies.traced = Trace(allowed=True, steps=())
+
+    assert run("policy", "trace", "--from", "198.51.100.7", "--to", "host").out == dedent("""\
+        From: 198.51.100.7, outside of the cluster
+        To:   host, identity 1 (reserved:host)
+        Port: any
+
+        Neither end is a container of the cluster: no policy is asked
+
+        Final verdict: ALLOWED
+        """)
+
+
 def test_trace_for_programs_is_the_agents_answer(run: Run, state: FixedAgentState) -> None:
     result = run("policy", "trace", "--from", "app=api", "--to", "world", "-o", "json")
 
