@@ -3,8 +3,8 @@
 A policy selects endpoints and says, for each direction, whether they are closed by default (``enforce_*``) and which
 rules open or deny. What is decided for one new connection, at one end, in one direction:
 
-1. no policy that selects the endpoint enforces the direction: allowed;
-2. a deny rule of a selecting policy matches: denied;
+1. a deny rule of a policy that selects the endpoint matches: denied;
+2. no policy that selects it enforces the direction: allowed;
 3. an allow rule of a selecting policy matches: allowed;
 4. otherwise denied.
 
