@@ -139,6 +139,14 @@ build_in_chroot() {
     chroot_step "$BUILD/rootfs" application
 }
 
+# Two builds at once would take the folder from under one another. A build that this one starts has the lock already.
+if [ -z "${HAWSE_BUILD_LOCKED:-}" ]; then
+    mkdir -p build
+    exec 9>build/plugin.lock
+    flock 9
+    export HAWSE_BUILD_LOCKED=1
+fi
+
 case "${1:-}" in
 --docker)
     fetch_wheels

@@ -1,6 +1,7 @@
 #!/bin/sh
-# «make demo»: two containers on a hawse network, from nothing, on a Debian 12 machine as root. What it installs stays;
-# what it starts and makes is written down in $STATE, and «make demo-down» takes it away. It can be run again.
+# «make demo»: three containers on a hawse network and a policy between them, from nothing, on a Debian 12 machine as root.
+# What it installs stays; what it starts and makes is written down in $STATE, and «make demo-down» takes it away. It can
+# be run again.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -106,30 +107,59 @@ make_image() {
 }
 
 remove_containers() {
-    docker rm --force hawse-demo-web hawse-demo-client >/dev/null 2>&1 || true
+    docker rm --force hawse-demo-proxy hawse-demo-app hawse-demo-db >/dev/null 2>&1 || true
     docker network rm "$NETWORK" >/dev/null 2>&1 || true
 }
 
+# The tiers of examples/shop/stack.yml as single containers, so that the demo needs no Swarm.
 run_containers() {
     attachable=
     [ "$(docker info --format '{{.Swarm.LocalNodeState}}')" != active ] || attachable=--attachable
     # shellcheck disable=SC2086 # an option or none
     run docker network create --driver "$PLUGIN" --ipam-driver "$PLUGIN" --subnet "$SUBNET" $attachable "$NETWORK"
-    run docker run --detach --name hawse-demo-web --network "$NETWORK" "$IMAGE" \
-        sh -c 'mkdir -p /www && echo "Hello from $(hostname), through hawse" >/www/index.html && exec httpd -f -p 80 -h /www'
-    run docker run --detach --name hawse-demo-client --network "$NETWORK" "$IMAGE" sleep 1000000
+    run docker run --detach --name hawse-demo-db --label app=db --network "$NETWORK" "$IMAGE" \
+        sh -c 'mkdir -p /www && echo the database answers >/www/index.html && exec httpd -f -p 5432 -h /www'
+    run docker run --detach --name hawse-demo-app --label app=app --network "$NETWORK" "$IMAGE" \
+        sh -c 'mkdir -p /www && echo the app answers >/www/index.html && exec httpd -f -p 8080 -h /www'
+    run docker run --detach --name hawse-demo-proxy --label app=proxy --network "$NETWORK" "$IMAGE" sleep 1000000
 }
 
-# The server listens a moment after its container has started. (Not «wget -T»: it crashes in Debian 12's busybox.)
-request() {
+# Not «wget -T»: it crashes in Debian 12's busybox.
+get() {
+    docker exec "hawse-demo-$1" timeout 2 wget -q -O - "http://hawse-demo-$2/"
+}
+
+# A server listens a moment after its container has started.
+await() {
     for _ in $(seq 50); do
-        if docker exec hawse-demo-client timeout 2 wget -q -O /dev/null http://hawse-demo-web/ 2>/dev/null; then
-            break
-        fi
+        ! get "$1" "$2" >/dev/null 2>&1 || return 0
         sleep 0.1
     done
-    run docker exec hawse-demo-client timeout 5 wget -q -O - http://hawse-demo-web/
-    run docker exec hawse-demo-client ping -c 3 hawse-demo-web
+    fail "hawse-demo-$2 does not answer hawse-demo-$1"
+}
+
+apply_policy() {
+    run build/hawse policy apply -f examples/shop/policy.yml
+    run build/hawse policy wait
+}
+
+requests() {
+    run docker exec hawse-demo-proxy timeout 2 wget -q -O - http://hawse-demo-app:8080/
+    run docker exec hawse-demo-app timeout 2 wget -q -O - http://hawse-demo-db:5432/
+    echo '$ docker exec hawse-demo-proxy timeout 2 wget -q -O - http://hawse-demo-db:5432/'
+    ! get proxy db:5432 2>/dev/null || fail "the policy let the proxy through to the database"
+    echo '(no answer: the policy has no rule for that)'
+}
+
+explanation() {
+    for _ in $(seq 20); do
+        [ -z "$(build/hawse observe --last 1 --verdict DROPPED --from-label app=proxy --to-label app=db)" ] || break
+        sleep 0.1
+    done
+    run build/hawse observe --last 1 --verdict DROPPED --from-label app=proxy --to-label app=db
+    echo '$ build/hawse policy trace --from app=proxy --to app=db --dport 5432/tcp'
+    # It answers by its exit code, too: 1 is «denied».
+    build/hawse policy trace --from app=proxy --to app=db --dport 5432/tcp || [ $? -eq 1 ]
 }
 
 [ "$(id -u)" = 0 ] || fail "run it as root: it installs packages and starts containers"
@@ -143,21 +173,31 @@ docker version --format 'Docker {{.Server.Version}}'
 step "The plugin"
 mount_bpffs
 install_plugin
-step "A network, a web server and a client"
+step "A network and three tiers: proxy, app, database"
+build/hawse policy delete -f examples/shop/policy.yml >/dev/null 2>&1 || true
 remove_containers
 make_image
 run_containers
-step "A request from the client to the server, by name"
-request
+step "Without a policy everybody reaches everybody"
+await proxy app:8080
+await app db:5432
+run docker exec hawse-demo-proxy timeout 2 wget -q -O - http://hawse-demo-db:5432/
+step "A policy by labels: proxy to app, app to database, nothing else"
+apply_policy
+requests
+step "Why, in one line, and step by step"
+explanation
 step "What hawse knows about it"
 run build/hawse endpoint ls
 step "Done"
 cat <<END
 Try next:
+  build/hawse observe -f                   every new connection and every drop, with names and reasons
   build/hawse status                       the agent, etcd, the datapath on this kernel, the nodes
-  build/hawse ipam ls                      who holds which address
+  build/hawse policy get shop-db           change examples/shop/policy.yml, apply it again, and watch
   docker run --rm -it --network $NETWORK $IMAGE sh
   docker plugin disable -f $PLUGIN         while a ping runs: no packet is lost; then enable it again
+  docs/policy.md                           all that a policy can say
   docs/operations.md                       several hosts, etcd, upgrades
   make demo-down                           leaves nothing behind
 END

@@ -14,7 +14,7 @@ fail() {
 }
 
 remove_from_engine() {
-    docker rm --force hawse-demo-web hawse-demo-client >/dev/null 2>&1 || true
+    docker rm --force hawse-demo-proxy hawse-demo-app hawse-demo-db >/dev/null 2>&1 || true
     if docker network inspect "$NETWORK" >/dev/null 2>&1; then
         # Containers that were tried out on the demo's network.
         docker ps --all --quiet --filter "network=$NETWORK" | xargs --no-run-if-empty docker rm --force >/dev/null
@@ -39,9 +39,9 @@ remove_from_kernel() {
         hawse:*) ip link delete "$(basename "$link")" ;;
         esac
     done
-    if ip link show hawse0 >/dev/null 2>&1; then
-        ip link delete hawse0
-    fi
+    for link in hawse0 hawse_peer; do
+        ! ip link show "$link" >/dev/null 2>&1 || ip link delete "$link"
+    done
     rm -rf /sys/fs/bpf/hawse /run/hawse
     if [ -e "$STATE/bpffs" ] && mountpoint --quiet /sys/fs/bpf; then
         umount /sys/fs/bpf

@@ -10,7 +10,7 @@ from kvstore import keys
 from tests.support import wait
 from tests.support.node import Node
 
-_OWN_DEVICES: Final = frozenset({"hawse0"})
+_OWN_DEVICES: Final = frozenset({"hawse0", "hawse_host", "hawse_peer"})
 """Made with the agent, not with an endpoint."""
 
 
