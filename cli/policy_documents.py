@@ -89,6 +89,10 @@ class PolicyStatus(TypedDict):
     enforced_revision: int | None
     nodes_behind: list[str]
     without_labels: int
+    entries: int
+    map_full: int
+    failures: int
+    last_apply_s: float
 
 
 class Rule(TypedDict):

@@ -99,6 +99,8 @@ def policy_status(document: PolicyStatus | None) -> Sequence[str]:
         lines.append(f"revision {document['revision']}, enforced by every node whose agent runs")
     if document["without_labels"]:
         lines.append(f"{count(document['without_labels'], 'endpoint')} here without labels yet (identity init)")
+    if document["map_full"]:
+        lines.append(f"the kernel's map was too small {count(document['map_full'], 'time')} since the agent started")
     return lines
 
 

@@ -18,6 +18,8 @@ READY: Final = "ready"
 NO_INTERFACE: Final = "no interface on this host"
 INIT: Final = "init (labels not known yet)"
 CLOSED: Final = "closed (its policy is not in the kernel yet)"
+FORMER: Final = "former policy (the newest could not be written, see «hawse status»)"
+"""The kernel took none of it: there is never half a policy."""
 
 
 def endpoints(state: AgentState) -> EndpointsDocument:
@@ -57,7 +59,7 @@ def _from_record(state: AgentState, endpoint: Endpoint, interfaces: dict[str, st
     if this_node and interface is None and interfaces is not None:
         status = NO_INTERFACE
     else:
-        status = _status(endpoint.identity, flags)
+        status = _status(state, endpoint.identity, flags)
     return EndpointDocument(
         id=endpoint.endpoint_id,
         node=endpoint.node,
@@ -98,7 +100,7 @@ def _from_kernel(state: AgentState, local: LocalEndpoint, spec: EndpointSpec, he
         namespace=None if labels is None else labels.namespace,
         ingress_enforced=closed(flags, IdentityFlags.INGRESS),
         egress_enforced=closed(flags, IdentityFlags.EGRESS),
-        status=_status(spec.identity, flags),
+        status=_status(state, spec.identity, flags),
         interface=local.host_ifname,
         sandbox=None,
         this_node=True,
@@ -106,10 +108,14 @@ def _from_kernel(state: AgentState, local: LocalEndpoint, spec: EndpointSpec, he
     )
 
 
-def _status(identity: IdentityId, flags: IdentityFlags | None) -> str:
+def _status(state: AgentState, identity: IdentityId, flags: IdentityFlags | None) -> str:
     if identity == IDENTITY_INIT:
         return INIT
-    return READY if flags is None or IdentityFlags.READY in flags else CLOSED
+    if flags is None:
+        return READY
+    if IdentityFlags.READY not in flags:
+        return CLOSED
+    return FORMER if state.policies.health().failures else READY
 
 
 def _order(endpoint: Endpoint) -> tuple[tuple[int, int, int], list[tuple[int, int]], str]:

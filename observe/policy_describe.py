@@ -116,6 +116,7 @@ def policy_status(state: AgentState) -> PolicyStatusDocument:
     here = state.node()
     found = state.policies.rollout(None, 0.0)
     own = next((one.enforcement for one in found.nodes if one.node == here), None)
+    health = state.policies.health()
     return PolicyStatusDocument(
         mode=None if own is None else own.mode.value,
         audit=None if own is None else own.audit,
@@ -124,6 +125,10 @@ def policy_status(state: AgentState) -> PolicyStatusDocument:
         enforced_revision=None if own is None else own.revision,
         nodes_behind=sorted(one.node for one in found.nodes if one.alive and not _enforces(one, found)),
         without_labels=sum(endpoint.node == here and endpoint.labels is None for endpoint in state.endpoints()),
+        entries=health.entries,
+        map_full=health.exhausted,
+        failures=health.failures,
+        last_apply_s=health.last_apply_s,
     )
 
 

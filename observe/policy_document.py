@@ -121,3 +121,7 @@ class PolicyStatusDocument:
     enforced_revision: Annotated[int | None, Meta(description="The revision that this node enforces; null like mode.")]
     nodes_behind: Annotated[list[str], Meta(description="Nodes whose agent runs and does not enforce it yet.")]
     without_labels: Annotated[int, Meta(description="Endpoints of this node whose labels are not known yet.")]
+    entries: Annotated[int, Meta(description="Policy entries in this node's kernel.")]
+    map_full: Annotated[int, Meta(description="How often they did not fit since the agent started.")]
+    failures: Annotated[int, Meta(description="How often in a row they could not be written; 0 when all is well.")]
+    last_apply_s: Annotated[float, Meta(description="Seconds from the last change until it was in the kernel.")]

@@ -9,6 +9,7 @@ from datapath.api import Direction
 from datapath.policy_table import IdentityFlags
 from model.labels import Labels
 from model.policy_answers import Applied, IdentityAnswer, Rollout, RuleReference, StoredPolicy, Trace, TraceQuestion
+from model.policy_health import PolicyHealth
 
 
 class PolicyState(Protocol):
@@ -102,4 +103,8 @@ class PolicyState(Protocol):
 
     def problems(self) -> Sequence[str]:
         """What does not work, a sentence each."""
+        ...
+
+    def health(self) -> PolicyHealth:
+        """How the kernel of this node follows, in figures."""
         ...

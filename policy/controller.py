@@ -34,10 +34,10 @@ from model.identities import IdentityRecord
 from model.ids import IdentityId, NodeName
 from model.policies import PolicyMode
 from model.policy_answers import Enforcement, RuleReference
+from model.policy_health import PolicyHealth
 from policy.compilation import Compilation
 from policy.compiler import PolicyCompiler
 from policy.enforcement import EnforcementPublisher
-from policy.health import PolicyHealth
 from policy.inputs import Gathered, InputGatherer
 from policy.views import PolicyViews
 

@@ -26,6 +26,7 @@ from model.policy_answers import (
     Trace,
     TraceQuestion,
 )
+from model.policy_health import PolicyHealth
 from policy.answers import closing_policies, identity_answer, stored_policy
 from policy.controller import PolicyController
 from policy.documents import read
@@ -178,6 +179,10 @@ class PolicyService:
             return entry.value.labels
         latest = self._controller.latest
         return latest.gathered.inputs.identities.get(ident, Labels()) if latest else Labels()
+
+    def health(self) -> PolicyHealth:
+        """How the kernel of this node follows, in figures."""
+        return self._controller.health
 
     def problems(self) -> Sequence[str]:
         """What does not work, a sentence each."""

@@ -24,6 +24,7 @@ from model.policy_answers import (
     TraceQuestion,
     TraceStep,
 )
+from model.policy_health import PolicyHealth
 from observe.policy_state import PolicyState
 
 HERE = NodeName("alpha")
@@ -133,6 +134,7 @@ class FixedPolicyState(PolicyState):
         """Of identities; others are ready and open."""
         self.rules: dict[int, RuleReference] = {RULE: DB_FROM_API}
         self.known_problems: Sequence[str] = ()
+        self.known_health = PolicyHealth(applied_revision=123, entries=4, compilations=2, last_apply_s=0.012)
 
     def apply(self, text: str) -> Applied:
         self._ask(("apply", text))
@@ -196,6 +198,9 @@ class FixedPolicyState(PolicyState):
 
     def problems(self) -> Sequence[str]:
         return self.known_problems
+
+    def health(self) -> PolicyHealth:
+        return self.known_health
 
     def _ask(self, question: object) -> None:
         self.asked.append(question)

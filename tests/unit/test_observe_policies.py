@@ -469,7 +469,24 @@ def test_status_says_how_far_policy_is(client: FlaskClient, state: FixedAgentSta
         "enforced_revision": 123,
         "nodes_behind": ["beta"],
         "without_labels": 0,
+        "entries": 4,
+        "map_full": 0,
+        "failures": 0,
+        "last_apply_s": 0.012,
     }
+
+
+def test_endpoints_are_marked_while_the_newest_policy_is_not_in_the_kernel(
+    client: FlaskClient, state: FixedAgentState
+) -> None:
+    state.policies.known_health = replace(state.policies.known_health, failures=2, exhausted=2, error="the map is full")
+
+    here = [one for one in _get(client, "/v1/endpoints")["endpoints"] if one["this_node"]]
+
+    assert {one["status"] for one in here if one["labels"]} == {
+        "former policy (the newest could not be written, see «hawse status»)"
+    }
+    assert _get(client, "/v1/status")["policy"]["map_full"] == 2
 
 
 def test_status_before_this_node_enforced_anything(client: FlaskClient, state: FixedAgentState) -> None:
