@@ -246,13 +246,22 @@ class LinuxDatapath:
     def apply_policy(self, table: PolicyTable) -> int:
         """See :meth:`datapath.api.Datapath.apply_policy`."""
         with self._lock:
-            changed = self._open_maps.policy.apply(table)
+            policy, config, index = self._open_maps.policy, self._open_maps.config, abi.ArrayKey(index=_CONFIG_INDEX)
             value = self._config_value()
             flags = abi.ConfigFlags.AUDIT if table.audit else 0
-            if changed or value.flags != flags:
-                value.flags = flags
-                value.policy_epoch = (value.policy_epoch + 1) % 2**32
-                self._open_maps.config.update(abi.ArrayKey(index=_CONFIG_INDEX), value)
+            try:
+                policy.apply(table)
+                if value.flags != flags:
+                    # Before the epoch: what is judged under the new one must not go by the old flags.
+                    value.flags = flags
+                    config.update(index, value)
+                    policy.unsettled = True
+            finally:
+                # Also when it failed: a connection may have been judged by what has been taken back.
+                if policy.unsettled:
+                    value.policy_epoch = (value.policy_epoch + 1) % 2**32
+                    config.update(index, value)
+                    policy.unsettled = False
             return value.policy_epoch
 
     def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:

@@ -1,25 +1,23 @@
-"""Brings a policy table into the maps, in an order that never opens what should be closed.
+"""Brings a policy table into the maps, step by step as :mod:`datapath.policy_change` finds them.
 
-1. new and changed entries and prefixes; nothing that is already judged loses a permission by that, and a new denial
-   counts at once;
-2. flags of identities: from here on a direction is closed, open, or an identity known;
-3. entries and prefixes that are no longer wanted;
-4. the epoch: connections are judged again.
+What is in the maps is read once and then known; nobody else writes them. When a table does not fit, what was written is
+taken back and the kernel judges as before.
 
-When 1 does not fit, what it wrote is taken back and the kernel judges as before. What is in the maps is read once and
-then known; nobody else writes them.
+IPv4 addresses stand in the trie of prefixes as IPv4-mapped IPv6 ones, and a rule about ``::/0`` must not be about them:
+there always is a prefix for all of IPv4, that of the world unless a policy names it.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from datapath import abi
 from datapath.addresses import address, words
 from datapath.api import Direction
 from datapath.maps import TypedMap
+from datapath.policy_change import PolicyChange, policy_change
 from datapath.policy_table import (
     ANY_PROTOCOL,
     ANY_REMOTE,
@@ -30,17 +28,27 @@ from datapath.policy_table import (
     PolicyVerdict,
 )
 from model.addresses import IPNetwork
-from model.errors import Exhausted, InvalidInput
+from model.errors import Exhausted, HawseError, InvalidInput
+from model.ids import IDENTITY_WORLD
 
 _DIRECTIONS: Final = {Direction.INGRESS: abi.Direction.INGRESS, Direction.EGRESS: abi.Direction.EGRESS}
 _DIRECTIONS_BACK: Final[Mapping[int, Direction]] = {raw: direction for direction, raw in _DIRECTIONS.items()}
 _MAPPED_BITS: Final = 96
 """Of an IPv4-mapped IPv6 address, before the IPv4 address."""
 _PREFIX_PORT_START: Final = abi.POLICY_BITS_PROTO
+_ALL_IPV4: Final = ipaddress.IPv4Network((0, 0))
+_REMOTES: Final = 1 << 32
+_PROTOCOLS: Final = 1 << 8
+_PORTS: Final = 1 << 16
 
 
 class PolicyMaps:
-    """The three maps that policies are in. Not thread-safe; the datapath's lock is around it."""
+    """The three maps that policies are in. Not thread-safe; the datapath's lock is around it.
+
+    Attributes:
+        unsettled: connections may have been judged by what is no longer so: the epoch has to be raised, and this set to
+            False. True at first: the agent before this one may have died between a change and the epoch.
+    """
 
     def __init__(
         self,
@@ -51,100 +59,138 @@ class PolicyMaps:
         self._policy = policy
         self._identities = identities
         self._prefixes = prefixes
-        self._known_entries: dict[PolicyKey, PolicyVerdict] | None = None
-        self._known_flags: dict[int, IdentityFlags] | None = None
-        self._known_prefixes: dict[IPNetwork, int] | None = None
+        self._known: PolicyTable | None = None
+        self.unsettled = True
 
-    def apply(self, table: PolicyTable) -> bool:
-        """Make the maps say what the table says; whether anything changed.
+    def apply(self, table: PolicyTable) -> None:
+        """Make the maps say what the table says.
 
         Raises:
+            InvalidInput: the table says what no map can hold; nothing changed.
             Exhausted: it does not fit; nothing changed.
+            DatapathError: the kernel refused. What was begun has been undone, or it is read from the maps the next
+                time.
         """
-        entries, prefixes = self._entries(), self._prefix_identities()
-        added = {key: verdict for key, verdict in table.entries.items() if entries.get(key) != verdict}
-        gone = [key for key in entries if key not in table.entries]
-        new_prefixes = {prefix: one for prefix, one in table.prefixes.items() if prefixes.get(prefix) != one}
-        gone_prefixes = [prefix for prefix in prefixes if prefix not in table.prefixes]
-        self._require_room(len(entries.keys() | table.entries.keys()), len(prefixes.keys() | table.prefixes.keys()))
-        self._add(added, new_prefixes)
-        flags_changed = self._set_flags(table.identities)
-        self._policy.delete_many(map(policy_key, gone))
-        self._prefixes.delete_many(map(prefix_key, gone_prefixes))
-        for key in gone:
-            del entries[key]
-        for prefix in gone_prefixes:
-            del prefixes[prefix]
-        return bool(added or gone or new_prefixes or gone_prefixes or flags_changed)
+        wanted = _storable(table)
+        if self._known is None:
+            self._known = self._read()
+        change = policy_change(self._known, wanted)
+        self._require_room(change)
+        try:
+            self._begin(change)
+        except HawseError:
+            self._take_back(change)
+            raise
+        self.unsettled |= bool(change)
+        self._known = None
+        self._finish(change)
+        self._known = wanted
 
     def entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
         """Read all entries from the kernel."""
         return {_key(raw): PolicyVerdict(deny=bool(value.deny), rule=value.rule) for raw, value in self._policy.items()}
 
     def prefixes(self) -> Mapping[IPNetwork, int]:
-        """Read all prefixes from the kernel."""
+        """Read from the kernel all prefixes that have an identity of their own."""
+        return {prefix: number for prefix, number in self._all_prefixes().items() if number != IDENTITY_WORLD}
+
+    def _all_prefixes(self) -> Mapping[IPNetwork, int]:
         return {_prefix(raw): value.identity for raw, value in self._prefixes.items()}
 
-    def _require_room(self, entries: int, prefixes: int) -> None:
+    def _read(self) -> PolicyTable:
+        flags = {key.index: IdentityFlags(value.flags) for key, value in self._identities.items() if value.flags}
+        return PolicyTable(entries=self.entries(), identities=flags, prefixes=self._all_prefixes())
+
+    def _require_room(self, change: PolicyChange) -> None:
         for what, needed, room in (
-            ("policy entries", entries, self._policy.max_entries),
-            ("address prefixes", prefixes, self._prefixes.max_entries),
+            ("policy entries", change.most_entries, self._policy.max_entries),
+            ("address prefixes", change.most_prefixes, self._prefixes.max_entries),
         ):
             if needed > room:
                 raise Exhausted(f"{needed} {what} do not fit into the {room} that the kernel's map holds")
 
-    def _add(self, added: Mapping[PolicyKey, PolicyVerdict], new_prefixes: Mapping[IPNetwork, int]) -> None:
-        entries, prefixes = self._entries(), self._prefix_identities()
-        try:
-            self._policy.update_many((policy_key(key), _value(verdict)) for key, verdict in added.items())
-            self._prefixes.update_many(
-                (prefix_key(prefix), abi.PrefixValue(identity=one)) for prefix, one in new_prefixes.items()
-            )
-        except Exhausted:
-            before = [(key, entries[key]) for key in added if key in entries]
-            self._policy.update_many((policy_key(key), _value(verdict)) for key, verdict in before)
-            self._policy.delete_many(policy_key(key) for key in added if key not in entries)
-            self._prefixes.update_many(
-                (prefix_key(one), abi.PrefixValue(identity=prefixes[one])) for one in new_prefixes if one in prefixes
-            )
-            self._prefixes.delete_many(prefix_key(one) for one in new_prefixes if one not in prefixes)
-            raise
-        entries.update(added)
-        prefixes.update(new_prefixes)
+    def _begin(self, change: PolicyChange) -> None:
+        """All that needs room, and what has to come before it."""
+        self._write(change.copies)
+        self._write_prefixes(change.new_prefixes)
+        self._write_flags(change.opened)
+        self._write_flags(change.forgotten)
+        self._write(change.denials)
+        self._write(change.allowances)
 
-    def _set_flags(self, wanted: Mapping[int, IdentityFlags]) -> bool:
-        if self._known_flags is None:
-            self._known_flags = {
-                key.index: IdentityFlags(value.flags) for key, value in self._identities.items() if value.flags
-            }
-        known = self._known_flags
-        changed = {one: flags for one, flags in wanted.items() if known.get(one, IdentityFlags(0)) != flags}
-        changed |= {one: IdentityFlags(0) for one in known if one not in wanted}
+    def _finish(self, change: PolicyChange) -> None:
+        self._delete(change.gone_allowances)
+        self._write_flags(change.known)
+        self._write_flags(change.flags)
+        self._write_prefixes(change.moved_prefixes)
+        self._prefixes.delete_many(map(prefix_key, change.gone_prefixes))
+        self._delete(change.gone)
+
+    def _take_back(self, change: PolicyChange) -> None:
+        """Undo whatever part of :meth:`_begin` was done; what closes and makes room comes first."""
+        known, self._known = self._known or PolicyTable(), None
+        self.unsettled = True
+        written = {**change.copies, **change.denials, **change.allowances}
+        new = {key: verdict for key, verdict in written.items() if key not in known.entries}
+        before = {key: known.entries[key] for key in written if key in known.entries}
+        self._delete(key for key, verdict in new.items() if not verdict.deny)
+        flags = {**change.opened, **change.forgotten}
+        self._write_flags({one: known.identities.get(one, IdentityFlags(0)) for one in flags})
+        self._write({key: verdict for key, verdict in before.items() if verdict.deny})
+        self._write({key: verdict for key, verdict in before.items() if not verdict.deny})
+        self._write_prefixes({one: known.prefixes[one] for one in change.new_prefixes if one in known.prefixes})
+        self._prefixes.delete_many(prefix_key(one) for one in change.new_prefixes if one not in known.prefixes)
+        self._delete(key for key, verdict in new.items() if verdict.deny)
+        self._known = known
+
+    def _write(self, entries: Mapping[PolicyKey, PolicyVerdict]) -> None:
+        self._policy.update_many((policy_key(key), _value(verdict)) for key, verdict in entries.items())
+
+    def _write_flags(self, flags: Mapping[int, IdentityFlags]) -> None:
         self._identities.update_many(
-            (abi.ArrayKey(index=one), abi.IdentityValue(flags=int(flags))) for one, flags in changed.items()
+            (abi.ArrayKey(index=identity), abi.IdentityValue(flags=int(one))) for identity, one in flags.items()
         )
-        known.update(changed)
-        for one in [one for one, flags in changed.items() if not flags]:
-            del known[one]
-        return bool(changed)
 
-    def _entries(self) -> dict[PolicyKey, PolicyVerdict]:
-        if self._known_entries is None:
-            self._known_entries = dict(self.entries())
-        return self._known_entries
+    def _write_prefixes(self, prefixes: Mapping[IPNetwork, int]) -> None:
+        self._prefixes.update_many(
+            (prefix_key(prefix), abi.PrefixValue(identity=number)) for prefix, number in prefixes.items()
+        )
 
-    def _prefix_identities(self) -> dict[IPNetwork, int]:
-        if self._known_prefixes is None:
-            self._known_prefixes = dict(self.prefixes())
-        return self._known_prefixes
+    def _delete(self, keys: Iterable[PolicyKey]) -> None:
+        self._policy.delete_many(map(policy_key, keys))
+
+
+def _storable(table: PolicyTable) -> PolicyTable:
+    """The table as it stands in the maps; raises InvalidInput for what they cannot hold: ctypes would cut it off."""
+    for key in table.entries:
+        policy_key(key)
+    for identity in table.identities:
+        if not 0 < identity < abi.IDENTITIES_MAX:
+            raise InvalidInput(f"identity {identity} has no flags: there are those of 1 to {abi.IDENTITIES_MAX - 1}")
+    for prefix in table.prefixes:
+        mapped = isinstance(prefix, ipaddress.IPv6Network) and prefix.network_address.ipv4_mapped is not None
+        if mapped and prefix.prefixlen >= _MAPPED_BITS:
+            raise InvalidInput(f"{prefix} would be a prefix of IPv4")
+    return PolicyTable(
+        entries=dict(table.entries),
+        identities={identity: flags for identity, flags in table.identities.items() if flags},
+        prefixes={_ALL_IPV4: IDENTITY_WORLD, **table.prefixes},
+    )
 
 
 def policy_key(key: PolicyKey) -> abi.PolicyKey:
     """Key of hawse_policy.
 
     Raises:
-        InvalidInput: port bits without a protocol, or bits of the port below the prefix.
+        InvalidInput: a number that is out of range, port bits without a protocol, or bits of the port below the prefix.
     """
+    if not (
+        0 < key.local < abi.IDENTITIES_MAX
+        and 0 <= key.remote < _REMOTES
+        and 0 <= key.protocol < _PROTOCOLS
+        and 0 <= key.port < _PORTS
+    ):
+        raise InvalidInput(f"a number of {key} is out of range")
     if not 0 <= key.port_bits <= PORT_BITS or (key.protocol == ANY_PROTOCOL and (key.port_bits or key.port)):
         raise InvalidInput(f"no policy entry can be about {key}")
     if key.port & ((1 << PORT_BITS - key.port_bits) - 1):
