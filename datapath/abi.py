@@ -389,31 +389,36 @@ class ConntrackFlags(enum.IntEnum):
 
     OPENED_BY_HIGH = 1, "the connection was opened by high"
     REPLIED = 2, "the other end has answered"
-    DENIED = 4, "a policy cut it off"
-    CLOSED_SOURCE = 8, "FIN from the end that opened it"
-    CLOSED_TARGET = 16, "FIN from the other end"
-    RESET = 32, "RST from either"
+    CLOSED_SOURCE = 4, "FIN from the end that opened it"
+    CLOSED_TARGET = 8, "FIN from the other end"
+    RESET = 16, "RST from either"
 
 
 class ConntrackValue(ctypes.Structure):
-    """``struct conntrack_value``, 28 bytes."""
+    """``struct conntrack_value``, 32 bytes."""
 
     _fields_: ClassVar[_FieldsType] = [
-        ("seen_s", ctypes.c_uint32),
         ("epoch", ctypes.c_uint32),
+        ("reason", ctypes.c_uint8),
+        ("direction", ctypes.c_uint8),
+        ("unused", ctypes.c_uint16),
+        ("seen_s", ctypes.c_uint32),
         ("source_identity", ctypes.c_uint32),
         ("destination_identity", ctypes.c_uint32),
         ("egress_rule", ctypes.c_uint32),
         ("ingress_rule", ctypes.c_uint32),
-        ("flags", ctypes.c_uint8),
-        ("reason", ctypes.c_uint8),
-        ("direction", ctypes.c_uint8),
-        ("unused", ctypes.c_uint8),
+        ("flags", ctypes.c_uint32),
     ]
-    seen_s: int
-    """last packet, CLOCK_MONOTONIC"""
     epoch: int
     """policy epoch that the verdict was made under"""
+    reason: int
+    """enum drop_reason when a policy cut it off, otherwise 0"""
+    direction: int
+    """enum direction of the policy that cut it off"""
+    unused: int
+    """0"""
+    seen_s: int
+    """last packet, CLOCK_MONOTONIC"""
     source_identity: int
     """of the end that opened it"""
     destination_identity: int
@@ -424,12 +429,6 @@ class ConntrackValue(ctypes.Structure):
     """rule of the destination's policy; 0 = none was needed"""
     flags: int
     """enum conntrack_flags"""
-    reason: int
-    """enum drop_reason of a denied one"""
-    direction: int
-    """enum direction of the policy that denied it"""
-    unused: int
-    """0"""
 
 
 class FragmentKey(ctypes.Structure):

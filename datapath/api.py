@@ -200,9 +200,9 @@ class Datapath(Protocol):
     def apply_policy(self, table: PolicyTable) -> int:
         """Make the kernel judge by this table; returns the policy epoch, which every change raises.
 
-        In an order in which nothing passes that neither the old nor the new table allows (:mod:`datapath.policy_change`),
-        the epoch last; every known connection is judged again at its next packet. The same table again changes nothing,
-        but for the first time after :meth:`start`.
+        Step by step (:mod:`datapath.policy_change`), so that nothing passes that neither the old nor the new table
+        allows, the epoch last; every known connection is judged again at its next packet. The same table again changes
+        nothing, but for the first time after :meth:`start`.
 
         Raises:
             Exhausted: the entries do not fit; the kernel judges as before.

@@ -40,7 +40,7 @@ def connections(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], *, now_
             destination_port=destination[1],
             source_identity=value.source_identity,
             destination_identity=value.destination_identity,
-            state=_state(value.flags),
+            state=_state(value),
             idle_s=idle_s,
             epoch=value.epoch,
             egress_rule=value.egress_rule,
@@ -61,9 +61,9 @@ def _timeout_s(protocol: int, flags: int) -> int:
     return abi.TCP_TIMEOUT_S if replied else abi.SYN_TIMEOUT_S
 
 
-def _state(flags: int) -> str:
-    if flags & abi.ConntrackFlags.DENIED:
+def _state(value: abi.ConntrackValue) -> str:
+    if value.reason:
         return "denied"
-    if _is_closed(flags):
+    if _is_closed(value.flags):
         return "closing"
-    return "established" if flags & abi.ConntrackFlags.REPLIED else "new"
+    return "established" if value.flags & abi.ConntrackFlags.REPLIED else "new"

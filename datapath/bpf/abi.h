@@ -195,23 +195,23 @@ struct conntrack_key {
 enum conntrack_flags {
 	CONNTRACK_OPENED_BY_HIGH = 1, /* the connection was opened by high */
 	CONNTRACK_REPLIED = 2,	      /* the other end has answered */
-	CONNTRACK_DENIED = 4,	      /* a policy cut it off */
-	CONNTRACK_CLOSED_SOURCE = 8,  /* FIN from the end that opened it */
-	CONNTRACK_CLOSED_TARGET = 16, /* FIN from the other end */
-	CONNTRACK_RESET = 32,	      /* RST from either */
+	CONNTRACK_CLOSED_SOURCE = 4,  /* FIN from the end that opened it */
+	CONNTRACK_CLOSED_TARGET = 8,  /* FIN from the other end */
+	CONNTRACK_RESET = 16,	      /* RST from either */
 };
 
+/* Epoch, reason and direction are 8 aligned bytes, written at once. */
 struct conntrack_value {
-	__u32 seen_s;		    /* last packet, CLOCK_MONOTONIC */
 	__u32 epoch;		    /* policy epoch that the verdict was made under */
+	__u8 reason;		    /* enum drop_reason when a policy cut it off, otherwise 0 */
+	__u8 direction;		    /* enum direction of the policy that cut it off */
+	__u16 unused;		    /* 0 */
+	__u32 seen_s;		    /* last packet, CLOCK_MONOTONIC */
 	__u32 source_identity;	    /* of the end that opened it */
 	__u32 destination_identity; /* of the other */
 	__u32 egress_rule;	    /* rule of the source's policy; 0 = none was needed */
 	__u32 ingress_rule;	    /* rule of the destination's policy; 0 = none was needed */
-	__u8 flags;		    /* enum conntrack_flags */
-	__u8 reason;		    /* enum drop_reason of a denied one */
-	__u8 direction;		    /* enum direction of the policy that denied it */
-	__u8 unused;		    /* 0 */
+	__u32 flags;		    /* enum conntrack_flags */
 };
 
 /* hawse_fragments: ports of datagrams whose first fragment has been seen. */

@@ -26,14 +26,14 @@ static __always_inline void track_key(struct conntrack_key *key, const struct fl
 	key->vni_and_protocol = flow->vni << 8 | flow->tracked_protocol;
 }
 
-static __always_inline bool is_closed(__u8 flags)
+static __always_inline bool is_closed(__u32 flags)
 {
-	__u8 both = CONNTRACK_CLOSED_SOURCE | CONNTRACK_CLOSED_TARGET;
+	__u32 both = CONNTRACK_CLOSED_SOURCE | CONNTRACK_CLOSED_TARGET;
 
 	return flags & CONNTRACK_RESET || (flags & both) == both;
 }
 
-static __always_inline __u32 timeout_s(__u8 protocol, __u8 flags)
+static __always_inline __u32 timeout_s(__u8 protocol, __u32 flags)
 {
 	if (protocol != IPPROTO_TCP)
 		return flags & CONNTRACK_REPLIED ? HAWSE_STREAM_TIMEOUT_S : HAWSE_OTHER_TIMEOUT_S;
@@ -137,11 +137,26 @@ static __always_inline int denied(struct __sk_buff *skb, const struct config_val
 	return 0;
 }
 
+typedef __u64 __attribute__((may_alias)) verdict_word;
+
+/*
+ * Epoch and verdict in one write: another CPU may be judging the connection under the next epoch,
+ * and its denial must not be lost to ours.
+ */
+static __always_inline void write_verdict(struct conntrack_value *entry,
+					  const struct conntrack_value *verdict)
+{
+	verdict_word word;
+
+	__builtin_memcpy(&word, &verdict->epoch, sizeof(word));
+	*(volatile verdict_word *)&entry->epoch = word;
+}
+
 /* Follow what the packet says of its connection. */
 static __always_inline void follow(struct conntrack_value *entry, const struct flow *flow,
 				   __u32 now)
 {
-	__u8 flags = entry->flags;
+	__u32 flags = entry->flags;
 
 	if (flow->kind == FLOW_RELATED)
 		return;
@@ -181,7 +196,7 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 	}
 	if (entry->epoch == epoch && entry->source_identity == verdict.source_identity &&
 	    entry->destination_identity == verdict.destination_identity) {
-		if (entry->flags & CONNTRACK_DENIED) {
+		if (entry->reason) {
 			flow->direction = entry->direction;
 			flow->rule = entry->direction == DIRECTION_EGRESS ? entry->egress_rule
 									  : entry->ingress_rule;
@@ -203,18 +218,16 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 	entry->destination_identity = verdict.destination_identity;
 	entry->egress_rule = verdict.egress_rule;
 	entry->ingress_rule = verdict.ingress_rule;
+	verdict.epoch = epoch;
 	if (result) {
-		entry->reason = drop_reason(result);
-		entry->direction = flow->direction;
-		entry->flags |= CONNTRACK_DENIED;
+		verdict.reason = drop_reason(result);
+		verdict.direction = flow->direction;
 		entry->seen_s = now;
-		entry->epoch = epoch;
-		return result;
+	} else {
+		follow(entry, flow, now);
 	}
-	entry->flags &= ~CONNTRACK_DENIED;
-	entry->epoch = epoch;
-	follow(entry, flow, now);
-	return 0;
+	write_verdict(entry, &verdict);
+	return result;
 }
 
 /* The first packet of a connection, or one that belongs to none. */
