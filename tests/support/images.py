@@ -1,4 +1,4 @@
-"""The one image of the tests: busybox, with the real ping, iperf3 and curl, imported without a registry."""
+"""The one image of the tests: busybox, the real ping, iperf3 and curl, and traffic.c; imported without a registry."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.support.shell import must
 IMAGE: Final = "hawse-test:latest"
 # By full path in a shell: busybox's takes its own applet for a bare name, even for one that it is not linked to.
 _PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/curl")
+_TRAFFIC: Final = Path(__file__).with_name("traffic.c")
 # A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
 _IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
 
@@ -36,6 +37,7 @@ def build(folder: Path) -> Path:
             target = root / library.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
+    must(["clang", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(root / "bin/traffic"), str(_TRAFFIC)])
     (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
