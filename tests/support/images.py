@@ -14,7 +14,7 @@ from tests.support.shell import must
 IMAGE: Final = "hawse-test:latest"
 # By full path in a shell: busybox's takes its own applet for a bare name, even for one that it is not linked to.
 _PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/curl")
-_TRAFFIC: Final = Path(__file__).with_name("traffic.c")
+_SOURCES: Final = tuple(Path(__file__).with_name(name) for name in ("probe.c", "traffic.c"))
 # A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
 _IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
 
@@ -37,13 +37,20 @@ def build(folder: Path) -> Path:
             target = root / library.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
-    must(["clang", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(root / "bin/traffic"), str(_TRAFFIC)])
+    for source in _SOURCES:
+        program = str(root / "bin" / source.stem)
+        must(["clang", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, str(source)])
     (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
     with tarfile.open(archive, "w") as tar:
         tar.add(root, arcname=".")
     return archive
+
+
+def probe(folder: Path) -> Path:
+    """Where :func:`build` leaves the program of the policy tests, which also runs outside of containers."""
+    return folder / "image/bin/probe"
 
 
 def load(engine: Engine, archive: Path) -> None:

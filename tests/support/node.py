@@ -40,9 +40,9 @@ class Node:
         """The host's name, which is the node's name in hawse and in the Swarm."""
         return self.machine.name
 
-    def hawse(self, *argv: str) -> shell.Result:
+    def hawse(self, *argv: str, stdin: str | None = None) -> shell.Result:
         """Run the ``hawse`` command on this node."""
-        return self.machine.run(str(COMMAND), *argv)
+        return self.machine.run(str(COMMAND), *argv, stdin=stdin)
 
     def hawse_json(self, *argv: str) -> Any:
         """Run a ``hawse`` command that has to work, and read its answer."""

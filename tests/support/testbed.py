@@ -45,6 +45,10 @@ class Testbed:
         self._nodes = 0
         self._clusters = 0
         self.builds: Final[dict[str, Build]] = {}
+        self.data: Final = self._leftovers.data
+        """A folder that this host and all machines see at the same path; gone with the rest."""
+        self.probe: Final = images.probe(self.data)
+        """The program of ``tests/support/probe.c``, for machines; containers have it as ``probe``."""
 
     def remove(self) -> None:
         """End and remove everything."""
