@@ -79,6 +79,9 @@ def _inline(path: Path, folder: Path, seen: dict[Path, int]) -> str:
             beside = path.parent / include[1]
             inlined = _inline(beside if beside.exists() else folder / include[1], folder, seen)
             out.append(f'{inlined}{here}#line {number + 1} "{name}"')
+        elif line == "{":
+            # Before every function bcc writes a line of its own.
+            out.append(f'{{\n#line {number + 1} "{name}"')
         elif line.strip() != "#pragma once":
             out.append(line)
         else:
