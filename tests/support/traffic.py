@@ -57,6 +57,7 @@ class Catcher:
         self._log.unlink(missing_ok=True)
         self._at = 0
         self._packets: list[Packet] = []
+        self._by_name: dict[str, list[Packet]] = {}
         script = f"exec traffic catch {PORT} >{_FOLDER}/{self._log.name} 2>&1"
         node.start(name, network, _volume(node), *options, command=("sh", "-c", script))
         wait.until(f"{name} catches", lambda: self._log.exists() and self._log.read_text(), timeout_s=_SOON_S)
@@ -69,19 +70,24 @@ class Catcher:
             text = log.read()
         whole, newline, _ = text.rpartition(b"\n")
         self._at += len(whole) + len(newline)
-        self._packets += [_packet(line.split()) for line in whole.decode().splitlines() if line != "ready"]
+        for line in whole.decode().splitlines():
+            if line != "ready":
+                packet = _packet(line.split())
+                self._packets.append(packet)
+                self._by_name.setdefault(packet.name, []).append(packet)
         return self._packets
 
-    def of(self, name: str) -> list[Packet]:
-        """The datagrams of one knocker."""
-        return [packet for packet in self.packets() if packet.name == name]
+    def of(self, name: str) -> Sequence[Packet]:
+        """The datagrams of one knocker, in order."""
+        self.packets()
+        return self._by_name.get(name, [])
 
     def wait_more(self, name: str, *, since_ns: int | None = None, packets: int = 1) -> None:
         """Wait until a knocker's datagrams have arrived that came later than a moment, else later than now."""
         moment = time.time_ns() if since_ns is None else since_ns
         wait.until(
             f"{packets} more of {name} at {self.name}",
-            lambda: sum(packet.time_ns > moment for packet in self.of(name)) >= packets,
+            lambda: len(found := self.of(name)) >= packets and found[-packets].time_ns > moment,
             timeout_s=_SOON_S,
             interval_s=0.01,
         )
@@ -142,13 +148,16 @@ class Knocker:
             timeout_s=_SOON_S,
         )
 
-    def wait_rounds(self, more: int) -> Report:
-        """Wait until it has sent this many more rounds."""
-        before = self.report()
-        wanted = (before.rounds if before else 0) + more
-        return wait.until(
-            f"{self.name} has sent {wanted} rounds",
-            lambda: report if (report := self.report()) and report.rounds >= wanted else None,
+    def rounds(self) -> int:
+        """How many rounds it has sent."""
+        report = self.report()
+        return report.rounds if report else 0
+
+    def wait_round(self, number: int) -> None:
+        """Wait until it has sent this many rounds."""
+        wait.until(
+            f"{self.name} has sent {number} rounds",
+            lambda: self.rounds() >= number,
             timeout_s=_SOON_S,
             interval_s=0.01,
         )
