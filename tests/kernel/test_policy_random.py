@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,15 +23,16 @@ from datapath.api import Direction, IpcacheKey, RemoteEndpoint
 from datapath.flow_event import FlowEvent, FlowVerdict
 from datapath.maps import TypedMap
 from datapath.pins import Pins
-from model.ids import IdentityId
+from model.ids import IDENTITY_HOST, IDENTITY_REMOTE_NODE, IdentityId
 from policy.compiler import Compiled, compile_table
 from tests.support import frames
 from tests.support.frames import SYN, echo, ethernet, icmp, ipv4, sctp, tcp, udp, vxlan
 from tests.support.overlay import TUNNEL_PORT, VNI, Container, Node, an_endpoint, standing_overlay
-from tests.support.policy_bench import End, PolicyBench
+from tests.support.policy_bench import NODE, OTHER_NODE, End, Outcome, PolicyBench
 from tests.support.policy_kernel_model import KernelModel
+from tests.support.policy_reference import End as Meant
 from tests.support.policy_reference import verdict
-from tests.support.policy_worlds import World, random_world
+from tests.support.policy_worlds import ADDRESSES, World, random_world
 from tests.support.wait import until
 
 pytestmark = pytest.mark.kernel
@@ -39,6 +40,8 @@ pytestmark = pytest.mark.kernel
 PACKETS_ON_ONE_HOST: Final = 5000
 PACKETS_TO_OTHER_HOSTS: Final = 2000
 PACKETS_FROM_OTHER_HOSTS: Final = 1500
+PACKETS_OUTSIDE: Final = 2000
+"""In each direction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +62,16 @@ class Expected:
         self._world = world
         self._compiled = compiled
         self._kernel = KernelModel(compiled.table)
-        self._ends = {world.number_of(end): end for end in world.endpoints}
 
-    def of(
-        self, source: int, destination: int, protocol: int, port: int, directions: tuple[Direction, ...]
-    ) -> Judgement:
+    def of(self, source: Meant, destination: Meant, protocol: int, port: int, *directions: Direction) -> Judgement:
         """Ask the ends of these directions; the reference has to agree with the table at each."""
         rules: list[int] = []
         for direction in directions:
             local, remote = (source, destination) if direction is Direction.EGRESS else (destination, source)
-            passes, rule = self._kernel.judge(local, remote, direction, protocol, port)
-            meant = verdict(
-                self._world.policies,
-                self._ends[source],
-                self._ends[destination],
-                protocol,
-                port,
-                direction,
-                self._world.mode,
+            passes, rule = self._kernel.judge(
+                self._world.number_of(local), self._world.number_of(remote), direction, protocol, port
             )
+            meant = verdict(self._world.policies, source, destination, protocol, port, direction, self._world.mode)
             assert passes is meant
             if not passes:
                 reference = self._compiled.rules.get(rule)
@@ -97,19 +91,30 @@ def seen(event: FlowEvent) -> Judgement:
     return Judgement(verdict=event.verdict, direction=event.direction, reason=DropReason(event.reason), rule=event.rule)
 
 
-def first_packet(protocol: int, port: int, *, source_port: int) -> bytes:
-    """What opens a connection of this protocol; of ICMP the port is the message type."""
-    match protocol:
-        case frames.TCP:
-            return tcp(SYN, source_port=source_port, port=port)
-        case frames.UDP:
-            return udp(b"?", source_port=source_port, port=port)
-        case frames.SCTP:
-            return sctp(frames.SCTP_INIT, source_port=source_port, port=port)
-        case frames.ICMP:
-            return echo(kind=port, ident=source_port) if port in {0, 8} else icmp(port, bytes(16))
-        case _:
-            return bytes(16)
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first of a connection; of ICMP the port is the message type."""
+
+    source: Meant
+    destination: Meant
+    protocol: int
+    port: int
+
+    def payload(self, source_port: int) -> bytes:
+        """What opens a connection of this protocol."""
+        match self.protocol:
+            case frames.TCP:
+                return tcp(SYN, source_port=source_port, port=self.port)
+            case frames.UDP:
+                return udp(b"?", source_port=source_port, port=self.port)
+            case frames.SCTP:
+                return sctp(frames.SCTP_INIT, source_port=source_port, port=self.port)
+            case frames.ICMP if self.port in {0, 8}:
+                return echo(kind=self.port, ident=source_port)
+            case frames.ICMP:
+                return icmp(self.port, bytes(16))
+            case _:
+                return bytes(16)
 
 
 _addresses = (str(IPv4Address("10.5.0.10") + number) for number in itertools.count())
@@ -122,12 +127,11 @@ def worlds() -> Iterator[tuple[int, World, Compiled]]:
         yield seed, world, compile_table(world.inputs)
 
 
-def packets(world: World) -> Iterator[tuple[int, int, int, int]]:
-    """Who to whom, protocol, port."""
-    identities = [world.number_of(end) for end in world.endpoints]
-    for source, destination in itertools.product(identities, identities):
+def packets(world: World, sources: Iterable[Meant], destinations: Iterable[Meant]) -> Iterator[Packet]:
+    """Everything that the world asks about, from each to each."""
+    for source, destination in itertools.product(sources, destinations):
         for protocol, port in world.packets:
-            yield source, destination, protocol, port
+            yield Packet(source, destination, protocol, port)
 
 
 @pytest.mark.parametrize(
@@ -137,39 +141,84 @@ def packets(world: World) -> Iterator[tuple[int, int, int, int]]:
         pytest.param(PACKETS_TO_OTHER_HOSTS, False, (Direction.EGRESS,), id="to another host"),
     ],
 )
-def test_packets_of_containers_are_judged_as_the_policies_mean(
+def test_packets_between_containers_are_judged_as_the_policies_mean(
     bench: PolicyBench,
     wanted: int,
     here: bool,  # noqa: FBT001
     directions: tuple[Direction, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    outcomes: Counter[tuple[DropReason, Direction]] = Counter()
-    counted_before = counted(bench)
+    checked = Checked(bench)
     for seed, world, compiled in worlds():
         bench.datapath.apply_policy(compiled.table)
         expected = Expected(world, compiled)
-        for source, destination, protocol, port in packets(world):
-            sender = End(address=next(_addresses), identity=source)
-            receiver = End(address=next(_addresses), identity=destination, here=here)
+        for packet in packets(world, world.endpoints, world.endpoints):
+            sender = End(address=next(_addresses), identity=world.number_of(packet.source))
+            receiver = End(address=next(_addresses), identity=world.number_of(packet.destination), here=here)
             bench.place(sender, receiver)
 
-            outcome = bench.send(
-                sender, receiver, first_packet(protocol, port, source_port=bench.fresh_port()), protocol
-            )
+            outcome = bench.send(sender, receiver, packet.payload(bench.fresh_port()), packet.protocol)
 
-            where = f"world {seed}: {source} -> {destination}, protocol {protocol}, port {port}"
-            judgement = expected.of(source, destination, protocol, port, directions)
-            assert [judgement] == [seen(event) for event in outcome.events], where
-            assert outcome.passed is (judgement.verdict is FlowVerdict.FORWARDED), where
-            # A packet that passes is counted by the hook, one that does not by who decided.
-            outcomes[judgement.reason, judgement.direction if judgement.reason else Direction.EGRESS] += 1
-        if outcomes.total() >= wanted:
+            judgement = expected.of(packet.source, packet.destination, packet.protocol, packet.port, *directions)
+            checked.check(outcome, judgement, f"world {seed}: {packet}", hook=Direction.EGRESS)
+        if checked.outcomes.total() >= wanted:
             break
 
-    assert outcomes == counted(bench) - counted_before
-    assert len(outcomes) >= 1 + 2 * len(directions), "every outcome has to occur"
-    tell(capsys, f"containers to {'this host' if here else 'another host'}", outcomes, seed + 1)
+    checked.finish(capsys, f"containers to {'this host' if here else 'another host'}", worlds=seed + 1)
+    assert len(checked.outcomes) == 1 + 2 * len(directions), "every outcome has to occur"
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_packets_to_and_from_outside_are_judged_as_the_policies_mean(
+    bench: PolicyBench, direction: Direction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.open_to_host("10.5.0.0/16")
+    bench.datapath.replace_nodes([OTHER_NODE])
+    outside: dict[Meant, str] = {IDENTITY_HOST: str(NODE), IDENTITY_REMOTE_NODE: str(OTHER_NODE)}
+    outside |= {address: str(address) for address in ADDRESSES if address.version == 4}
+    checked = Checked(bench)
+    for seed, world, compiled in worlds():
+        bench.datapath.apply_policy(compiled.table)
+        expected = Expected(world, compiled)
+        ends = (world.endpoints, outside) if direction is Direction.EGRESS else (outside, world.endpoints)
+        for packet in packets(world, *ends):
+            inner = packet.source if direction is Direction.EGRESS else packet.destination
+            container = End(address=next(_addresses), identity=world.number_of(inner))
+            bench.place(container)
+            payload = packet.payload(bench.fresh_port())
+
+            if direction is Direction.EGRESS:
+                target = End(address=outside[packet.destination], identity=0)
+                outcome = bench.send(container, target, payload, packet.protocol)
+            else:
+                outcome = bench.send_from_host(outside[packet.source], container, payload, packet.protocol)
+
+            judgement = expected.of(packet.source, packet.destination, packet.protocol, packet.port, direction)
+            checked.check(outcome, judgement, f"world {seed}: {packet}", hook=direction)
+        if checked.outcomes.total() >= PACKETS_OUTSIDE:
+            break
+
+    checked.finish(capsys, f"{direction} over the host", worlds=seed + 1)
+    assert len(checked.outcomes) == 3, "every outcome has to occur"
+
+
+class Checked:
+    """Outcomes so far, and what the kernel counted meanwhile."""
+
+    def __init__(self, bench: PolicyBench) -> None:
+        self.outcomes: Counter[tuple[DropReason, Direction]] = Counter()
+        self._bench = bench
+        self._before = counted(bench)
+
+    def check(self, outcome: Outcome, judgement: Judgement, where: str, *, hook: Direction) -> None:
+        """A packet that passes is counted by the hook, one that does not by who decided."""
+        assert [judgement] == [seen(event) for event in outcome.events], where
+        assert outcome.passed is (judgement.verdict is FlowVerdict.FORWARDED), where
+        self.outcomes[judgement.reason, judgement.direction if judgement.reason else hook] += 1
+
+    def finish(self, capsys: pytest.CaptureFixture[str], what: str, *, worlds: int) -> None:
+        assert self.outcomes == counted(self._bench) - self._before
+        tell(capsys, what, self.outcomes, worlds)
 
 
 def counted(bench: PolicyBench) -> Counter[tuple[DropReason, Direction]]:
@@ -238,14 +287,14 @@ def test_packets_out_of_the_tunnel_are_judged_as_the_policies_mean(
         datapath.flow_events()
         expected = Expected(world, compiled)
         awaited: dict[IPv4Address, tuple[str, Judgement]] = {}
-        for source, destination, protocol, port in packets(world):
+        for packet in packets(world, world.endpoints, world.endpoints):
             remote, local = next(_addresses), next(_addresses)
+            source, destination = world.number_of(packet.source), world.number_of(packet.destination)
             tunnel.place(remote=remote, remote_identity=source, local=local, local_identity=destination)
-            payload = first_packet(protocol, port, source_port=next(ports))
-            tunnel.send(ipv4(payload, source=remote, target=local, protocol=protocol), source)
-            where = f"world {seed}: {source} -> {destination}, protocol {protocol}, port {port}"
-            judgement = expected.of(source, destination, protocol, port, (Direction.INGRESS,))
-            awaited[IPv4Address(remote)] = (where, judgement)
+            payload = packet.payload(next(ports))
+            tunnel.send(ipv4(payload, source=remote, target=local, protocol=packet.protocol), source)
+            judgement = expected.of(packet.source, packet.destination, packet.protocol, packet.port, Direction.INGRESS)
+            awaited[IPv4Address(remote)] = (f"world {seed}: {packet}", judgement)
             outcomes[judgement.reason, Direction.INGRESS] += 1
         events: list[FlowEvent] = []
 

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from datapath.flow_event import FlowEvent, FlowVerdict
 from datapath.linux import LinuxDatapath
 from datapath.maps import TypedMap
 from datapath.pins import Pins
+from datapath.policy_maps import prefix_key
 from datapath.policy_table import PolicyTable
 from datapath.programs import open_programs
 from model.ids import IDENTITY_INIT, IdentityId, Vni
@@ -96,6 +97,8 @@ class PolicyBench:
             undo.callback(self.fragments.close)
             self.limits = TypedMap(where.maps, "hawse_event_limits", maps.EVENT_LIMITS)
             undo.callback(self.limits.close)
+            self.networks = TypedMap(where.maps, "hawse_networks", maps.NETWORKS)
+            undo.callback(self.networks.close)
             self._close = undo.pop_all()
         self._fresh_ports = itertools.cycle(range(1024, 65000))
         self._sending: End | None = None
@@ -108,6 +111,8 @@ class PolicyBench:
         """Nobody is anywhere, nothing is tracked or reported, nothing is known to policy."""
         self.endpoints.sync([])
         self.ipcache.sync([])
+        self.networks.sync([])
+        self.datapath.replace_nodes([])
         self.forget_connections()
         self.datapath.apply_policy(PolicyTable())
         self.datapath.flow_events()
@@ -167,6 +172,16 @@ class PolicyBench:
             self.endpoints.update(abi.EndpointKey(ifindex=LOOPBACK), entries.endpoint_value(source.spec))
             self._sending = source
         return self.run(self.programs.from_container, ethernet(packet, source=str(source.spec.mac)))
+
+    def send_from_host(self, source: str, target: End, payload: bytes, protocol: int = frames.ICMP) -> Outcome:
+        """Let the stack of this host hand on an IPv4 packet, of its own or from outside."""
+        packet = ipv4(payload, source=source, target=target.address, protocol=protocol)
+        return self.run(self.programs.from_host, ethernet(packet, source=frames.ROUTER))
+
+    def open_to_host(self, pool: str, vni: Vni = VNI) -> None:
+        """Let a network have a way out, and in."""
+        key = prefix_key(ip_network(pool))
+        self.networks.update(key, abi.NetworkValue(vni=vni))
 
     def run(self, program_fd: int, frame: bytes) -> Outcome:
         """Run a program on a frame."""
