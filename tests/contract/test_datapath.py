@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from datapath.api import Datapath, DatapathConfig, IpcacheKey, RemoteEndpoint
+from datapath.api import Datapath, DatapathConfig, Direction, IpcacheKey, Place, RemoteEndpoint
 from datapath.fake import FakeDatapath
+from datapath.flow_event import FlowEvents
 from datapath.linux import LinuxDatapath
+from datapath.policy_table import IdentityFlags, PolicyTable
 from model.errors import DatapathError, InvalidInput
+from model.identities import CIDR_IDENTITY_BASE
 from model.ids import EndpointId, IdentityId, Vni
 from tests.support.netns import Namespaces, bpf_file_system
-from tests.support.overlay import MTU, VNI, an_endpoint
+from tests.support.overlay import IDENTITY, MTU, VNI, an_endpoint
+from tests.support.policy_tables import allow
 
 CONFIG = DatapathConfig(node_address=IPv4Address("10.77.0.1"), tunnel_port=8472, mtu_bytes=MTU)
 NODE = IPv4Address("10.77.0.2")
@@ -26,7 +30,9 @@ def linux() -> Iterator[LinuxDatapath]:
     """In a namespace and a BPF file system of its own; one for all tests, for the compiler's sake."""
     namespaces = Namespaces()
     with bpf_file_system() as root:
-        with namespaces.make("contract").entered():
+        namespace = namespaces.make("contract")
+        namespace.ip("addr", "add", f"{CONFIG.node_address}/24", "dev", "lo")
+        with namespace.entered():
             datapath = LinuxDatapath(root=root / "hawse")
         datapath.start(CONFIG)
         yield datapath
@@ -45,6 +51,8 @@ def datapath(request: pytest.FixtureRequest) -> Iterator[Datapath]:
         made.remove_endpoint(endpoint.endpoint_id)
     made.replace_remotes({})
     made.replace_nodes([])
+    made.apply_policy(PolicyTable())
+    made.flow_events()
 
 
 def remote(number: int) -> tuple[IpcacheKey, RemoteEndpoint]:
@@ -170,6 +178,121 @@ def test_starting_again_keeps_endpoints(datapath: Datapath) -> None:
     assert list(datapath.local_endpoints()) == [made]
 
 
+POLICY = PolicyTable(
+    entries=dict(
+        [
+            allow(300, 301),
+            allow(300, protocol=6, port=80),
+            allow(300, CIDR_IDENTITY_BASE, Direction.EGRESS, 17, deny=True),
+        ]
+    ),
+    identities={300: IdentityFlags.KNOWN | IdentityFlags.READY | IdentityFlags.INGRESS, 301: IdentityFlags.KNOWN},
+    prefixes={IPv4Network("192.0.2.0/24"): CIDR_IDENTITY_BASE, IPv6Network("::/0"): CIDR_IDENTITY_BASE + 1},
+)
+
+
+def test_policy_is_read_as_it_was_applied(datapath: Datapath) -> None:
+    datapath.apply_policy(POLICY)
+
+    assert datapath.policy_entries() == POLICY.entries
+    assert datapath.policy_prefixes() == POLICY.prefixes
+
+
+def test_policy_that_is_replaced_leaves_nothing(datapath: Datapath) -> None:
+    datapath.apply_policy(POLICY)
+    other = PolicyTable(entries=dict([allow(301, 300)]), prefixes={IPv4Network("0.0.0.0/0"): CIDR_IDENTITY_BASE + 2})
+
+    datapath.apply_policy(other)
+
+    assert datapath.policy_entries() == other.entries
+    assert datapath.policy_prefixes() == other.prefixes
+
+
+def test_every_change_of_policy_raises_the_epoch_and_nothing_else_does(datapath: Datapath) -> None:
+    epoch = datapath.apply_policy(POLICY)
+    flags = dict(POLICY.identities) | {301: IdentityFlags.KNOWN | IdentityFlags.READY}
+    changes = [
+        dataclasses.replace(POLICY, entries=dict([allow(301, 300)])),
+        dataclasses.replace(POLICY, identities=flags),
+        dataclasses.replace(POLICY, prefixes={}),
+        dataclasses.replace(POLICY, audit=True),
+        POLICY,
+    ]
+
+    assert datapath.apply_policy(POLICY) == epoch
+    for number, change in enumerate(changes, start=1):
+        assert datapath.apply_policy(change) == epoch + number
+        assert datapath.apply_policy(change) == epoch + number
+
+
+def test_starting_again_keeps_the_policy(datapath: Datapath) -> None:
+    epoch = datapath.apply_policy(POLICY)
+
+    datapath.start(CONFIG)
+
+    assert datapath.policy_entries() == POLICY.entries
+    assert datapath.policy_prefixes() == POLICY.prefixes
+    assert datapath.apply_policy(POLICY) >= epoch
+
+
+def test_policy_may_be_applied_from_many_threads(datapath: Datapath) -> None:
+    tables = [
+        dataclasses.replace(POLICY, entries=dict(allow(300, 400 + number + at) for at in range(20)))
+        for number in range(40)
+    ]
+
+    with ThreadPoolExecutor(8) as threads:
+        epochs = list(threads.map(datapath.apply_policy, tables))
+
+    assert len(set(epochs)) == len(tables)
+    last = tables[epochs.index(max(epochs))]
+    assert datapath.policy_entries() == last.entries
+
+
+def test_ipcache_tells_where_every_address_is(datapath: Datapath) -> None:
+    made = datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
+    key, there = remote(1)
+    datapath.replace_remotes({key: there})
+
+    assert datapath.ipcache() == {
+        IpcacheKey(VNI, IPv4Address("10.5.0.2")): Place(identity=IDENTITY, tunnel_endpoint=None, ifindex=made.ifindex),
+        key: Place(identity=there.identity, tunnel_endpoint=NODE, ifindex=0),
+    }
+
+
+def test_address_of_this_host_wins_in_the_ipcache(datapath: Datapath) -> None:
+    made = datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
+    key, there = IpcacheKey(VNI, IPv4Address("10.5.0.2")), remote(1)[1]
+
+    datapath.update_remotes({key: there}, [])
+
+    assert datapath.ipcache()[key].ifindex == made.ifindex
+
+
+def test_changed_identity_shows_in_the_ipcache(datapath: Datapath) -> None:
+    spec = an_endpoint("10.5.0.2")
+    datapath.ensure_endpoint(spec)
+
+    datapath.ensure_endpoint(dataclasses.replace(spec, identity=IdentityId(301)))
+
+    assert datapath.ipcache()[IpcacheKey(VNI, IPv4Address("10.5.0.2"))].identity == 301
+
+
+def test_without_packets_nothing_is_tracked_or_reported(datapath: Datapath) -> None:
+    datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
+
+    assert not datapath.connections()
+    assert datapath.flow_events() == FlowEvents()
+
+
+def test_networks_are_replaced_without_error(datapath: Datapath) -> None:
+    pools = {IPv4Network(f"10.{number}.0.0/16"): Vni(number) for number in range(20, 30)}
+
+    datapath.replace_networks(dict(pools))
+    datapath.replace_networks(dict(list(pools.items())[:3]))
+    datapath.replace_networks({})
+
+
 def test_no_required_feature_is_missing(datapath: Datapath) -> None:
     features = datapath.features()
 
@@ -186,6 +309,10 @@ def test_datapath_that_was_not_started_says_so(kind: str) -> None:
         made.local_endpoints()
     with pytest.raises(DatapathError, match="not been started"):
         made.ensure_endpoint(an_endpoint("10.5.0.2"))
+    with pytest.raises(DatapathError, match="not been started"):
+        made.apply_policy(POLICY)
+    with pytest.raises(DatapathError, match="not been started"):
+        made.flow_events()
 
     made.close()
     made.close()
