@@ -166,7 +166,7 @@ class ContainerWatch:
             case ContainerAction.CREATE:
                 self._on_create(event.container_id)
             case ContainerAction.START:
-                self._match({endpoint.docker_network for endpoint in self._labelling.unnamed().values()})
+                self._match({endpoint.docker_network for endpoint in self._labelling.unlabelled().values()})
             case ContainerAction.RENAME:
                 self._on_rename(event.container_id)
             case ContainerAction.DIE:
@@ -207,10 +207,10 @@ class ContainerWatch:
         return any(said == names.get(ident) or ident.startswith(said) for said in container.networks for ident in ours)
 
     def _match(self, networks: Iterable[DockerNetworkId]) -> None:
-        """Label the endpoints of these networks whose container is not known yet."""
-        unnamed = self._labelling.unnamed()
+        """Label the endpoints of these networks that are not labelled yet."""
+        unlabelled = self._labelling.unlabelled()
         for network in networks:
-            wanted = {ident for ident, endpoint in unnamed.items() if endpoint.docker_network == network}
+            wanted = {ident for ident, endpoint in unlabelled.items() if endpoint.docker_network == network}
             if not wanted:
                 continue
             for endpoint_id, container_id in self._engine.endpoints_of(network).items():
@@ -230,8 +230,8 @@ class ContainerWatch:
         for container in containers:
             for endpoint_id in container.endpoints:
                 self._label(endpoint_id, container)
-        self._match({endpoint.docker_network for endpoint in self._labelling.unnamed().values()})
-        self._report_unknown(self._labelling.unnamed())
+        self._match({endpoint.docker_network for endpoint in self._labelling.unlabelled().values()})
+        self._report_unknown(self._labelling.unlabelled())
         self._failure = None
         if self._failures == failures:
             self._failures = 0
@@ -252,9 +252,9 @@ class ContainerWatch:
         else:
             self._faults.pop(endpoint_id, None)
 
-    def _report_unknown(self, unnamed: Mapping[EndpointId, Endpoint]) -> None:
+    def _report_unknown(self, unlabelled: Mapping[EndpointId, Endpoint]) -> None:
         now = self._clock.now()
-        for endpoint in unnamed.values():
+        for endpoint in unlabelled.values():
             waits = endpoint.sandbox_key is not None and not endpoint.own_labels
             if not waits or endpoint.endpoint_id in self._faults:
                 continue
@@ -267,7 +267,7 @@ class ContainerWatch:
 
     def _forget_gone(self) -> None:
         """Drop the problems of endpoints that are gone or have been found."""
-        waiting = self._labelling.unnamed()
+        waiting = self._labelling.unlabelled()
         self._faults = {ident: fault for ident, fault in self._faults.items() if ident in waiting}
 
     def _failed(self, reason: str) -> None:

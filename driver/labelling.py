@@ -17,7 +17,7 @@ from driver.locks import KeyedLocks
 from driver.ports import EndpointRegistry, NetworkRegistry
 from model.deadline import deadline
 from model.endpoints import Endpoint
-from model.errors import EndpointNotFound
+from model.errors import EndpointNotFound, Exhausted, InvalidInput
 from model.ids import DockerNetworkId, EndpointId
 from model.labels import RESERVED_PREFIX
 
@@ -63,9 +63,13 @@ class Labelling:
         """Docker's ids of hawse's networks."""
         return frozenset(ident for network in self._networks.all() for _, ident in network.docker_ids)
 
-    def unnamed(self) -> Mapping[EndpointId, Endpoint]:
-        """Endpoints of this node whose container is not known yet."""
-        return {endpoint.endpoint_id: endpoint for endpoint in self._endpoints.local() if not endpoint.container}
+    def unlabelled(self) -> Mapping[EndpointId, Endpoint]:
+        """Endpoints of this node whose container or labels are not known yet."""
+        return {
+            endpoint.endpoint_id: endpoint
+            for endpoint in self._endpoints.local()
+            if not endpoint.container or endpoint.labels is None
+        }
 
     def prepare(self, container: str, labels: Mapping[str, str]) -> None:
         """Allocate the identity of a container that will have an endpoint: it is known everywhere when that comes.
@@ -87,7 +91,7 @@ class Labelling:
             False when there is no such endpoint on this node (any more).
 
         Raises:
-            InvalidInput: the labels cannot make an identity; the endpoint stays ``init``.
+            InvalidInput: the labels cannot make an identity; the endpoint stays ``init``, with its container's name.
             Exhausted: there is no number left; the same.
             DatapathError: the kernel refused; the record stands, and the agent makes the kernel follow it later.
         """
@@ -100,7 +104,11 @@ class Labelling:
     def _label(self, endpoint: Endpoint, container: str, labels: Mapping[str, str]) -> bool:
         identity, counting = endpoint.identity, endpoint.labels
         if not endpoint.own_labels:
-            identified = self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+            try:
+                identified = self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+            except (InvalidInput, Exhausted):
+                self._name(endpoint, container)
+                raise
             identity, counting = identified.identity, identified.labels
         if (identity, counting, container) == (endpoint.identity, endpoint.labels, endpoint.container):
             return True
@@ -120,6 +128,14 @@ class Labelling:
             },
         )
         return True
+
+    def _name(self, endpoint: Endpoint, container: str) -> None:
+        """Record the name alone: what is dropped of an endpoint without labels is explained with it."""
+        if container != endpoint.container:
+            with self._locks.hold(endpoint.endpoint_id):
+                self._endpoints.set_identity(
+                    endpoint.endpoint_id, identity=endpoint.identity, labels=endpoint.labels, container=container
+                )
 
     def _follow_record(self, endpoint_id: EndpointId) -> None:
         """Tell the kernel the endpoint's identity; hold its lock, so that nobody removes it meanwhile."""

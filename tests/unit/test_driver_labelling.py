@@ -34,7 +34,7 @@ def test_an_endpoint_without_labels_is_init(world: World) -> None:
     record = world.record()
     assert (IDENTITY_INIT, None, "", False) == (record.identity, record.labels, record.container, record.own_labels)
     assert IDENTITY_INIT == kernel_identity(world)
-    assert [ENDPOINT_ID] == list(world.labelling.unnamed())
+    assert [ENDPOINT_ID] == list(world.labelling.unlabelled())
 
 
 def test_labels_of_the_container_become_the_identity_everywhere(world: World) -> None:
@@ -45,7 +45,7 @@ def test_labels_of_the_container_become_the_identity_everywhere(world: World) ->
     record = world.record()
     assert (Labels.of(WEB), "web-1", False) == (record.labels, record.container, record.own_labels)
     assert world.identities.number_of(Labels.of(WEB)) == record.identity == kernel_identity(world)
-    assert {} == world.labelling.unnamed()
+    assert {} == world.labelling.unlabelled()
 
 
 def test_no_labels_are_labels_too(world: World) -> None:
@@ -128,6 +128,8 @@ def test_labels_that_make_no_identity_leave_the_endpoint_init(world: World, labe
 
     assert world.record().labels is None
     assert IDENTITY_INIT == world.record().identity == kernel_identity(world)
+    assert "web-1" == world.record().container  # what is dropped of it has its name
+    assert [ENDPOINT_ID] == list(world.labelling.unlabelled())
 
 
 def test_without_a_free_number_the_endpoint_stays_init(world: World) -> None:
@@ -140,6 +142,8 @@ def test_without_a_free_number_the_endpoint_stays_init(world: World) -> None:
 
     assert world.record().labels is None
     assert IDENTITY_INIT == kernel_identity(world)
+    assert "web-1" == world.record().container
+    assert [ENDPOINT_ID] == list(world.labelling.unlabelled())
 
 
 def test_without_the_store_the_endpoint_stays_init_and_is_labelled_later(world: World) -> None:
