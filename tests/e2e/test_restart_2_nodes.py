@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -10,6 +9,13 @@ from typing import Final
 import pytest
 
 from tests.support import leaks, wait
+from tests.support.disturb import (
+    disable_and_enable,
+    kill_the_agent,
+    kill_the_engine,
+    kill_the_worker,
+    restart_the_engine,
+)
 from tests.support.flows import Ping, Stream
 from tests.support.node import Node
 
@@ -77,46 +83,6 @@ def new_containers_work(nodes: tuple[Node, Node]) -> None:
         node.remove(name)
     for node in nodes:
         leaks.check_addresses(node)
-
-
-def kill_the_agent(node: Node) -> None:
-    """End the agent's first process; the engine starts the plugin again."""
-    before = node.plugin.pid()
-    node.machine.must("kill", "-KILL", str(before))
-
-    def again() -> bool:
-        state = node.machine.run("cat", f"/run/docker/runtime-runc/plugins.moby/{node.plugin.ident()}/state.json")
-        pid = re.search(r'"init_process_pid":(\d+)', state.out)
-        return pid is not None and int(pid[1]) != before
-
-    wait.until("the engine starts the agent again", again, timeout_s=30)
-    node.wait_healthy()
-
-
-def kill_the_worker(node: Node) -> None:
-    """End the process that serves; the first one starts another."""
-    first = node.plugin.pid()
-    (worker,) = (pid for pid, process in node.plugin.processes().items() if pid != first and process.is_agent)
-    node.machine.must("kill", "-KILL", str(worker))
-    node.wait_healthy()
-
-
-def disable_and_enable(node: Node) -> None:
-    node.plugin.disable(force=True)
-    node.plugin.enable()
-    node.wait_healthy()
-
-
-def restart_the_engine(node: Node) -> None:
-    """dockerd ends as a service manager ends it, and comes back; with live-restore its containers stay."""
-    node.engine.restart()
-    node.wait_healthy()
-
-
-def kill_the_engine(node: Node) -> None:
-    node.engine.kill()
-    node.engine.start()
-    node.wait_healthy()
 
 
 @pytest.mark.parametrize("side", [0, 1], ids=["sender", "receiver"])

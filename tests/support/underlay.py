@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+from collections.abc import Iterator
 from typing import Final
 
 from tests.support.leftovers import Leftovers
@@ -57,6 +59,16 @@ class Underlay(Machine):
     def restore(self, machine: Machine) -> None:
         """Put the plug back in."""
         self.must("ip", "link", "set", _port(machine), "up")
+
+    @contextlib.contextmanager
+    def mute_towards(self, address: ipaddress.IPv4Address) -> Iterator[None]:
+        """Nothing that runs in the underlay itself reaches this machine; the other machines still do."""
+        route = ("blackhole", f"{address}/32")
+        self.must("ip", "route", "add", *route)
+        try:
+            yield
+        finally:
+            self.must("ip", "route", "del", *route)
 
 
 def _port(machine: Machine) -> str:
