@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from datapath import names
-from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, Request
+from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, Request, attributes
+from datapath.netlink_messages import ifinfmsg
 from model.addresses import MacAddress
 from model.errors import LinkError
 from model.ids import EndpointId
@@ -45,8 +44,6 @@ _IFLA_VXLAN_GBP: Final = 23
 _IFLA_VXLAN_COLLECT_METADATA: Final = 25
 
 _IFINFO: Final = struct.Struct("=BxHiII")
-_ATTRIBUTE: Final = struct.Struct("=HH")
-_TYPE_MASK: Final = 0x3FFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +205,11 @@ class Links:
         payload = self._netlink.get(f"find {ifname}", Request(message, _RTM_GETLINK))
         return None if payload is None else _link(payload)
 
+    def all(self) -> Sequence[Link]:
+        """Every interface."""
+        message = _message(("IFLA_EXT_MASK", _SKIP_STATISTICS))
+        return [_link(payload) for payload in self._netlink.dump("list interfaces", Request(message, _RTM_GETLINK))]
+
     def host_ends(self) -> Sequence[Link]:
         """Every veth that is the host end of one of our pairs, whole or half-made."""
         message = _message(_linkinfo("veth"), ("IFLA_EXT_MASK", _SKIP_STATISTICS))
@@ -269,15 +271,6 @@ def _linkinfo(kind: str, *data: tuple[str, object]) -> tuple[str, object]:
 def _no_link_local_addresses() -> tuple[str, object]:
     inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]}
     return ("IFLA_AF_SPEC", {"attrs": [("AF_INET6", inet6)]})
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Read what follows the header of a netlink message: type and value of each attribute."""
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        yield kind & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + length]
-        at += max(_ATTRIBUTE.size, (length + 3) & ~3)
 
 
 def _link(payload: bytes) -> Link:

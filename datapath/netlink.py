@@ -29,6 +29,8 @@ _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _NLM_F_DUMP_INTR: Final = 0x10
 _HEADER: Final = struct.Struct("=IHHII")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_TYPE_MASK: Final = 0x3FFF
 _RECEIVE_BYTES: Final = 1 << 18
 _TIMEOUT_S: Final = 10
 _DUMP_ATTEMPTS: Final = 10
@@ -165,3 +167,12 @@ class Netlink:
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
             yield kind, flags, sequence, data[at + _HEADER.size : at + length]
             at += (length + 3) & ~3
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Read what follows the header of a netlink message: type and value of each attribute."""
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        yield kind & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + length]
+        at += max(_ATTRIBUTE.size, (length + 3) & ~3)

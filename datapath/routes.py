@@ -15,10 +15,8 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
-from datapath.links import attributes
-from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, Request
+from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, Request, attributes
+from datapath.netlink_messages import rtmsg
 from model.addresses import IPAddress, IPNetwork
 from model.errors import LinkError
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
-
 from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink, Request
+from datapath.netlink_messages import tcmsg
 
 _RTM_NEWQDISC: Final = 36
 _RTM_NEWTFILTER: Final = 44

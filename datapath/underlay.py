@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+import struct
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from pyroute2 import IPRoute
-
+from datapath.links import Link, Links
+from datapath.netlink import Netlink, Request, attributes
+from datapath.netlink_messages import ifaddrmsg, rtmsg
 from model.addresses import IPAddress
 from model.errors import InvalidInput
 
@@ -16,6 +21,16 @@ VXLAN_OVERHEAD_BYTES: Final = 50
 """Outer Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 (RFC 7348); 70 over an IPv6 underlay."""
 
 _LOOPBACK_SCOPE: Final = 254
+_MAIN_TABLE: Final = 254
+_RTM_GETADDR: Final = 22
+_RTM_GETROUTE: Final = 26
+_IFADDRMSG: Final = struct.Struct("=BBBBI")
+_IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+_RTMSG: Final = struct.Struct("=BBBBBBBBI")
+_RTA_OIF: Final = 4
+_RTA_PRIORITY: Final = 6
+_RTA_TABLE: Final = 15
 
 
 class UnderlayNotFound(InvalidInput):
@@ -44,13 +59,9 @@ def find_underlay(*, address: IPAddress | None, ifname: str | None, hint: IPAddr
     Raises:
         UnderlayNotFound: nothing fits; the message names the setting to change.
     """
-    with IPRoute() as ipr:
-        links = {link["index"]: link for link in ipr.get_links()}
-        found = [
-            (ipaddress.ip_address(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")), entry["index"])
-            for entry in ipr.get_addr(family=socket.AF_INET)
-            if entry["scope"] < _LOOPBACK_SCOPE
-        ]
+    with contextlib.closing(Netlink()) as netlink:
+        links = {link.ifindex: link for link in Links(netlink).all()}
+        found = _addresses(netlink)
         if address is not None:
             index = next((index for ip, index in found if ip == address), None)
             if index is None:
@@ -58,27 +69,50 @@ def find_underlay(*, address: IPAddress | None, ifname: str | None, hint: IPAddr
             return _underlay(address, links[index])
         if ifname is not None:
             for ip, index in found:
-                if links[index].get_attr("IFLA_IFNAME") == ifname:
+                if links[index].ifname == ifname:
                     return _underlay(ip, links[index])
             raise UnderlayNotFound(f"UNDERLAY_IF {ifname}: no such interface, or it has no IPv4 address")
         for ip, index in found:
             if ip == hint:
                 return _underlay(ip, links[index])
-        default = _default_route_index(ipr)
+        default = _default_route_index(netlink)
         for ip, index in found:
             if index == default:
                 return _underlay(ip, links[index])
     raise UnderlayNotFound("this host has no default route to take the underlay from: set NODE_IP or UNDERLAY_IF")
 
 
-def _underlay(address: IPAddress, link: Any) -> Underlay:
-    return Underlay(address=address, ifname=link.get_attr("IFLA_IFNAME"), mtu_bytes=link.get_attr("IFLA_MTU"))
+def _underlay(address: IPAddress, link: Link) -> Underlay:
+    return Underlay(address=address, ifname=link.ifname, mtu_bytes=link.mtu_bytes)
 
 
-def _default_route_index(ipr: IPRoute) -> int | None:
+def _addresses(netlink: Netlink) -> Sequence[tuple[IPAddress, int]]:
+    """IPv4 addresses that other hosts may know, with the index of their interface."""
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET
+    found: list[tuple[IPAddress, int]] = []
+    for payload in netlink.dump("list addresses", Request(message, _RTM_GETADDR)):
+        family, _, _, scope, index = _IFADDRMSG.unpack_from(payload)
+        parts = dict(attributes(payload[_IFADDRMSG.size :]))
+        packed = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
+        if family == socket.AF_INET and scope < _LOOPBACK_SCOPE and packed is not None:
+            found.append((ipaddress.IPv4Address(packed), index))
+    return found
+
+
+def _default_route_index(netlink: Netlink) -> int | None:
     """Interface of the default route with the lowest metric."""
-    routes = [
-        (route.get_attr("RTA_PRIORITY") or 0, route.get_attr("RTA_OIF"))
-        for route in ipr.get_default_routes(family=socket.AF_INET)
-    ]
+    message = rtmsg()
+    message["family"] = socket.AF_INET
+    routes: list[tuple[int, int]] = []
+    for payload in netlink.dump("list routes", Request(message, _RTM_GETROUTE)):
+        family, target_bits, *_ = _RTMSG.unpack_from(payload)
+        parts = dict(attributes(payload[_RTMSG.size :]))
+        table = _number(parts.get(_RTA_TABLE))
+        if family == socket.AF_INET and target_bits == 0 and table == _MAIN_TABLE and _RTA_OIF in parts:
+            routes.append((_number(parts.get(_RTA_PRIORITY)), _number(parts[_RTA_OIF])))
     return min(routes)[1] if routes else None
+
+
+def _number(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", sys.byteorder)
