@@ -16,7 +16,7 @@ event ``container start``   10 ms after the first instruction; from then on the 
 So:
 
 1. on ``create`` the labels are read from the list, and their identity is allocated, so that the whole cluster knows it
-   when the endpoint comes;
+   when the endpoint comes (:mod:`driver.head_start`);
 2. on ``network connect`` the network says which endpoint is whose. It is the engine's own record, keyed by two ids that
    are never used again: with many containers starting at once in one network nothing has to be guessed, and by name or
    by time nothing is;
@@ -38,6 +38,7 @@ from typing import Final, Protocol, TypeAlias
 from driver.engine_events import ContainerAction, ContainerEvent, Event, NetworkAction
 from driver.engine_records import Container, ContainerId
 from driver.event_follower import BACKOFF, EventFollower, SendsEvents
+from driver.head_start import HeadStart, waits_with_policy
 from driver.labelling import Labelling
 from kvstore.backoff import Backoff
 from model.clock import Clock, age_s
@@ -80,7 +81,7 @@ class WatchedEngine(SendsEvents, Protocol):
 class ContainerWatch:
     """Gives every endpoint of this node its container's labels.
 
-    One thread follows the events, another does the work, in their order.
+    One thread follows the events, another does the work, in their order; new containers are prepared in a third.
 
     Args:
         engine: the engine on this host.
@@ -112,10 +113,14 @@ class ContainerWatch:
         self._failure: str | None = None
         self._failures = 0
         self._resync_at_s = clock.monotonic_s() + resync_s
+        self._listed = threading.Event()
+        self._head_start = HeadStart(
+            engine, labelling, look=self._look, on_failure=lambda: self._tasks.put(self._retry_soon)
+        )
         self._follower = EventFollower(
             engine,
             on_stream=lambda: self._tasks.put(self._resync),
-            on_event=lambda event: self._tasks.put(functools.partial(self._on_event, event)),
+            on_event=self._take,
             clock=clock,
             backoff=backoff,
         )
@@ -124,14 +129,26 @@ class ContainerWatch:
     def start(self) -> None:
         """Begin; returns at once."""
         self._thread.start()
+        self._head_start.start()
         self._follower.start()
 
     def stop(self) -> None:
         """End. Idempotent."""
         self._follower.stop()
+        self._head_start.stop()
         self._tasks.put(None)
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
+
+    def await_prepared(self, timeout_s: float) -> bool:
+        """Wait until the rules of every container are in the kernel that the engine has told of up to now.
+
+        False when not in time, and at once while the engine tells nothing.
+        """
+        ends_s = self._clock.monotonic_s() + timeout_s
+        if self._follower.problem is not None or not self._listed.wait(timeout_s):
+            return False
+        return self._head_start.await_done(max(0.0, ends_s - self._clock.monotonic_s()))
 
     def problems(self) -> Sequence[str]:
         """Everything that keeps endpoints from getting their labels, a sentence each."""
@@ -155,6 +172,12 @@ class ContainerWatch:
                 log.exception("watching containers failed")
                 self._failed(f"unexpected: {err}")
 
+    def _take(self, event: Event) -> None:
+        if isinstance(event, ContainerEvent) and event.action is ContainerAction.CREATE:
+            self._head_start.created(event.container_id)
+        else:
+            self._tasks.put(functools.partial(self._on_event, event))
+
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, ContainerEvent):
             if event.action is NetworkAction.CONNECT:
@@ -163,8 +186,6 @@ class ContainerWatch:
                 self._forget_gone()
             return
         match event.action:
-            case ContainerAction.CREATE:
-                self._on_create(event.container_id)
             case ContainerAction.START:
                 self._match({endpoint.docker_network for endpoint in self._labelling.unlabelled().values()})
             case ContainerAction.RENAME:
@@ -173,16 +194,6 @@ class ContainerWatch:
                 self._forget_gone()
             case ContainerAction.DESTROY:
                 self._known.pop(event.container_id, None)
-
-    def _on_create(self, container_id: ContainerId) -> None:
-        container = self._look(container_id)
-        if container is None or not self._is_ours(container):
-            return
-        try:
-            self._labelling.prepare(container.name, container.labels)
-        except HawseError as err:
-            # Only a head start is lost; if it fails again when there is an endpoint, it is a problem.
-            log.warning("identity cannot be allocated yet", extra={"container": container.name, "reason": str(err)})
 
     def _on_rename(self, container_id: ContainerId) -> None:
         container = self._look(container_id)
@@ -197,14 +208,6 @@ class ContainerWatch:
         else:
             self._known[container_id] = container
         return container
-
-    def _is_ours(self, container: Container) -> bool:
-        """Whether a container will have an endpoint of hawse, as far as can be said before it has."""
-        ours = self._labelling.docker_networks()
-        if not container.networks or not ours:
-            return False
-        names = self._engine.network_names()
-        return any(said == names.get(ident) or ident.startswith(said) for said in container.networks for ident in ours)
 
     def _match(self, networks: Iterable[DockerNetworkId]) -> None:
         """Label the endpoints of these networks that are not labelled yet."""
@@ -227,6 +230,10 @@ class ContainerWatch:
         self._known = {container.container_id: container for container in containers}
         self._forget_gone()
         failures = self._failures
+        for container in filter(waits_with_policy, containers):
+            if not self._head_start.prepare(container):
+                self._retry_soon()
+        self._listed.set()
         for container in containers:
             for endpoint_id in container.endpoints:
                 self._label(endpoint_id, container)

@@ -28,7 +28,7 @@ RULES_TIMEOUT_S: Final = 0.5
 
 
 class Labelling:
-    """The use case of labels that come after the endpoint. Called from one thread.
+    """The use case of labels that come after the endpoint. Called from one thread, but for :meth:`prepare`.
 
     Every method raises:
         StoreUnavailable: etcd is away.
@@ -74,13 +74,16 @@ class Labelling:
     def prepare(self, container: str, labels: Mapping[str, str]) -> None:
         """Allocate the identity of a container that will have an endpoint: it is known everywhere when that comes.
 
+        Returns when its rules are in the kernel, or late. From any thread.
+
         Raises:
             InvalidInput: the labels cannot make an identity.
             Exhausted: there is no number left.
         """
         with deadline(WORK_TIMEOUT_S):
             _report_reserved(container, labels)
-            self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+            found = self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+            self._identities.await_rules(found.identity, RULES_TIMEOUT_S)
 
     def label(self, endpoint_id: EndpointId, container: str, labels: Mapping[str, str]) -> bool:
         """Record whose an endpoint is, and let the kernel judge it by its container's labels.

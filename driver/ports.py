@@ -159,3 +159,11 @@ class PolicyReadiness(Protocol):
     def wait_ready(self, identity: IdentityId, timeout_s: float) -> bool:
         """Wait until the kernel judges packets of this identity by its rules; False when it does not in time."""
         ...
+
+
+class Newcomers(Protocol):
+    """Containers that were created a moment ago: :class:`driver.container_watch.ContainerWatch`."""
+
+    def await_prepared(self, timeout_s: float) -> bool:
+        """Wait until the kernel knows the policies that they carry; False when it does not in time."""
+        ...

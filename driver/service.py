@@ -27,7 +27,7 @@ from driver.endpoint_spec import endpoint_spec
 from driver.label_identities import LabelIdentities
 from driver.locks import KeyedLocks
 from driver.options import EndpointOptions, NetworkOptions
-from driver.ports import Addresses, EndpointRegistry, NetworkRegistry
+from driver.ports import Addresses, EndpointRegistry, NetworkRegistry, Newcomers
 from driver.protocol import (
     AllocateNetworkAnswer,
     AllocateNetworkRequest,
@@ -57,6 +57,8 @@ log = logging.getLogger(__name__)
 
 RULES_TIMEOUT_S: Final = 1.0
 """How long CreateEndpoint waits for the rules of a container whose labels are known."""
+NEWCOMERS_TIMEOUT_S: Final = 0.5
+"""How long Join waits for policies that new containers carry."""
 
 
 class NetworkService:
@@ -71,6 +73,7 @@ class NetworkService:
         datapath: the kernel.
         identities: what makes identities of labels.
         locks: by endpoint id, for everybody who changes endpoints.
+        newcomers: containers that were just created.
         clock: for the time in records.
     """
 
@@ -85,6 +88,7 @@ class NetworkService:
         datapath: Datapath,
         identities: LabelIdentities,
         locks: KeyedLocks,
+        newcomers: Newcomers,
         clock: Clock | None = None,
     ) -> None:
         self._node = node
@@ -96,6 +100,7 @@ class NetworkService:
         self._clock = clock or SystemClock()
         self._identities = identities
         self._locks = locks
+        self._newcomers = newcomers
 
     def allocate_network(self, request: AllocateNetworkRequest) -> AllocateNetworkAnswer:
         """Make a network for the Swarm; called on its leader, and again on every new leader.
@@ -219,6 +224,9 @@ class NetworkService:
             network = self._networks.by_docker_id(request.network_id)
             local = self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
             self._endpoints.set_sandbox(request.endpoint_id, request.sandbox_key or None)
+        # Its container runs when this has been answered. If it is the first with a policy, init is closed by then.
+        if not endpoint.own_labels and not self._newcomers.await_prepared(NEWCOMERS_TIMEOUT_S):
+            log.info("policies of new containers are late", extra={"endpoint_id": request.endpoint_id})
         log.info("endpoint joined", extra={"endpoint_id": request.endpoint_id, "sandbox": request.sandbox_key})
         return JoinAnswer(
             src_name=local.container_ifname,

@@ -191,6 +191,7 @@ def build(settings: Settings) -> Wired:
             datapath=datapath,
             identities=policy.label_identities,
             locks=policy.endpoint_locks,
+            newcomers=policy.containers,
         ),
         IpamAdapter(ipam),
         Capabilities(scope=scope),

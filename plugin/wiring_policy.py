@@ -49,6 +49,8 @@ class PolicySide:
     """For endpoints whose attachment says its labels."""
     endpoint_locks: KeyedLocks
     """Of everybody who changes interfaces of endpoints."""
+    containers: ContainerWatch
+    """Whose endpoints are."""
     upkeep: IdentityUpkeep
     """Steps of the collector."""
     followers: Sequence[Service]
@@ -110,6 +112,7 @@ def build_policy(
         flows=flows,
         label_identities=label_identities,
         endpoint_locks=locks,
+        containers=containers,
         upkeep=IdentityUpkeep(
             endpoints=endpoints,
             identities=identities,

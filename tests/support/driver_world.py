@@ -104,6 +104,18 @@ class Readiness:
         return identity not in self.late
 
 
+class Newcomers:
+    """New containers: prepared, unless a test says that they are late."""
+
+    def __init__(self) -> None:
+        self.late = False
+        self.waited_s: list[float] = []
+
+    def await_prepared(self, timeout_s: float) -> bool:
+        self.waited_s.append(timeout_s)
+        return not self.late
+
+
 class World:
     """One node with its app. Several worlds on one store are a cluster."""
 
@@ -126,6 +138,7 @@ class World:
         self.identity_records = identity_view(self.store)
         self.identities = IdentityRegistry(store_of_calls, self.identity_records, SystemClock())
         self.readiness = Readiness()
+        self.newcomers = Newcomers()
         self.locks = KeyedLocks()
         label_identities = LabelIdentities(LabelFilter.parse(), self.identities, self.readiness)
         self.labelling = Labelling(
@@ -145,6 +158,7 @@ class World:
             datapath=kernel,
             identities=label_identities,
             locks=self.locks,
+            newcomers=self.newcomers,
         )
         app = create_app(self.service, IpamAdapter(self.ipam), Capabilities(scope=Scope.LOCAL))
         self.client: FlaskClient = app.test_client()

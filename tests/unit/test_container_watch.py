@@ -13,7 +13,7 @@ from driver.engine import Engine
 from kvstore.backoff import Backoff
 from model.clock import SystemClock
 from model.errors import StoreUnavailable
-from model.ids import IDENTITY_INIT, EndpointId
+from model.ids import IDENTITY_INIT, EndpointId, IdentityId
 from model.labels import Labels
 from tests.support import wait
 from tests.support.cluster_world import ManualClock
@@ -114,6 +114,65 @@ def test_the_identity_exists_before_the_endpoint(host: Host) -> None:
     host.create("web")
 
     wait.until("identity", lambda: host.world.identities.number_of(Labels.of({"app": "web"})), timeout_s=SOON_S)
+
+
+def test_a_new_container_is_prepared_when_its_rules_are_in_the_kernel(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, written = threading.Event(), threading.Event()
+
+    def wait_ready(identity: IdentityId, timeout_s: float) -> bool:
+        del identity, timeout_s
+        asked.set()
+        return written.wait(SOON_S)
+
+    monkeypatch.setattr(host.world.readiness, "wait_ready", wait_ready)
+    watch = host.watch()
+    host.create("web")
+    assert asked.wait(SOON_S)
+
+    before = watch.await_prepared(0.05)
+    written.set()
+
+    assert not before
+    assert watch.await_prepared(SOON_S)
+
+
+def test_without_events_nobody_waits_for_new_containers(host: Host) -> None:
+    host.dockerd.broken.add("/events")
+    watch = ContainerWatch(Engine(host.socket), host.world.labelling, clock=SystemClock(), backoff=QUICK, retry=QUICK)
+    host.watches.append(watch)
+    watch.start()
+    wait.until("problem", watch.problems, timeout_s=SOON_S)
+
+    assert not watch.await_prepared(1000)
+
+
+@pytest.mark.parametrize("label", ["hawse.ingress", "hawse.egress"])
+def test_a_container_that_was_created_long_ago_brings_its_policy(host: Host, label: str) -> None:
+    labels = {"app": "old", label: "none"}
+    host.create("old", labels)
+    host.create("other", {"app": "other"})
+    host.create("elsewhere", {"app": "elsewhere", label: "none"}, "bridge")
+    host.dockerd.forget_events()
+
+    watch = host.watch()
+    assert watch.await_prepared(SOON_S)
+
+    assert host.world.identities.number_of(Labels.of(labels)) is not None
+    assert len(host.world.identities.all()) == 1
+
+
+def test_a_policy_that_could_not_be_stored_is_tried_again(host: Host) -> None:
+    labels = {"app": "web", "hawse.egress": "none"}
+    host.watch()
+    host.world.faults.before["MemoryStore.txn"] = StoreUnavailable("away")
+
+    host.create("web", labels)
+    wait.until("tried", lambda: "MemoryStore.txn" in host.world.faults.calls, timeout_s=SOON_S)
+    host.world.faults.before.clear()
+
+    wait.until("identity", lambda: host.world.identities.number_of(Labels.of(labels)), timeout_s=SOON_S)
 
 
 @pytest.mark.parametrize("network", [NETWORK_ID, NETWORK_ID[:12], "net"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from driver.service import NEWCOMERS_TIMEOUT_S
 from model.errors import DatapathError, Exhausted, InvalidInput, StoreUnavailable
 from model.ids import IDENTITY_INIT, EndpointId, IdentityId
 from model.labels import Labels
@@ -175,7 +176,27 @@ def test_an_identity_is_prepared_before_there_is_an_endpoint(world: World) -> No
 
     number = world.identities.number_of(Labels.of(WEB))
     assert number is not None
-    assert [("expect", number)] == world.readiness.calls
+    assert [("expect", number), ("wait", number)] == world.readiness.calls
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_container_is_joined_when_new_ones_are_prepared_or_late(world: World, late: bool) -> None:  # noqa: FBT001
+    world.with_network()
+    world.newcomers.late = late
+    world.ok("NetworkDriver.CreateEndpoint", create_endpoint())
+
+    world.ok("NetworkDriver.Join", join())
+
+    assert [NEWCOMERS_TIMEOUT_S] == world.newcomers.waited_s
+
+
+def test_with_labels_of_its_attachment_it_waits_for_nobody(world: World) -> None:
+    world.with_network()
+    world.ok("NetworkDriver.CreateEndpoint", create_endpoint(options=OPTIONS))
+
+    world.ok("NetworkDriver.Join", join())
+
+    assert [] == world.newcomers.waited_s
 
 
 def test_rules_are_waited_for_before_the_kernel_changes(world: World) -> None:
