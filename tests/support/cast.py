@@ -44,6 +44,7 @@ class Cast:
         self._starting: dict[str, list[Callable[[], Spot]]] = {}
         self._undo: list[Callable[[], object]] = []
         self._services: list[str] = []
+        self._stacks: list[str] = []
 
     def container(self, role: str, node: int, *, unknown: bool = False, **labels: str) -> None:
         """A container of «docker run --label» on a node; ``unknown``: what its labels are is never known."""
@@ -65,6 +66,7 @@ class Cast:
             *(part for key, value in labels.items() for part in ("--container-label", f"{key}={value}")),
             IMAGE, *probe.command(_ORDERS),
         )  # fmt: skip
+        self._services.append(role)
         known = attachment if attachment is not None else {**labels, _SERVICE_LABEL: role}
         self._add_tasks(role, role, known)
 
@@ -89,6 +91,7 @@ class Cast:
         file = self._testbed.data / f"stack-{name}.json"
         file.write_text(json.dumps(document))
         self.nodes[0].engine("stack", "deploy", "--resolve-image", "never", "--compose-file", str(file), name)
+        self._stacks.append(name)
         for service, labels in services.items():
             full = f"{name}_{service}"
             self._add_tasks(full, full, {**labels, _SERVICE_LABEL: full, _STACK_LABEL: name})
@@ -143,11 +146,9 @@ class Cast:
         """Everything goes; nothing may stay."""
         for undo in reversed(self._undo):
             undo()
-        stacks = self.nodes[0].engine("stack", "ls", "--format", "{{.Name}}").split()
-        for name in stacks:
-            self.nodes[0].engine("stack", "rm", name)
-        for name in set(self.nodes[0].engine("service", "ls", "--format", "{{.Name}}").split()) & set(self._services):
-            self.nodes[0].engine("service", "rm", name)
+        for kind, names in (("stack", self._stacks), ("service", self._services)):
+            for name in names:
+                self.nodes[0].engine(kind, "rm", name)
 
         def no_task() -> bool:
             return not any(node.engine("ps", "-q", "--filter", f"label={_SERVICE_LABEL}") for node in self.nodes)
@@ -169,8 +170,6 @@ class Cast:
         self._starting.setdefault(role, []).append(start)
 
     def _add_tasks(self, role: str, service: str, labels: Mapping[str, str]) -> None:
-        self._services.append(service)
-
         def task(node: Node) -> Callable[[], Spot]:
             def start() -> Spot:
                 swarm.wait_running(self.nodes[0].engine, service, len(self.nodes))
