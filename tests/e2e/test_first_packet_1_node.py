@@ -17,6 +17,7 @@ import pytest
 
 from kvstore import keys
 from tests.support import leaks, plugin, wait
+from tests.support.disturb import kill_the_worker
 from tests.support.node import Node
 from tests.support.policies import PolicyAgent
 from tests.support.traffic import Catcher, Knocker, Packet, Report
@@ -133,6 +134,26 @@ def test_the_first_container_that_ever_has_a_policy_obeys_it(node: Node, figures
     )
 
 
+def test_a_container_that_waited_until_nobody_knew_it_obeys_its_policy(node: Node, figures: list[str]) -> None:
+    """Its identity was collected meanwhile, and the agent has not seen it being created."""
+    server = Catcher(node, "server", "net", *_labels({"app": "server"}))
+    wait_labelled(node, "app", "server")
+    clients = start(
+        node, server, [{"app": "old", "n": str(n), "hawse.egress": "none"} for n in range(AT_ONCE)], run=False
+    )
+    forget_identities(node)
+    kill_the_worker(node)
+
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(Knocker.run, clients))
+    rounds = sum(client.wait_ended().rounds for client in clients)
+
+    assert list(server.packets()) == []
+    figures.append(
+        f"engine {node.engine.version()}, created long ago: {len(clients)} starts, {rounds * 3} packets, none passed"
+    )
+
+
 _numbers: Final = itertools.count()
 
 
@@ -152,17 +173,17 @@ def start_all(node: Node, server: Catcher, case: Case) -> tuple[list[Report], li
     )
 
 
-def start(node: Node, server: Catcher, wanted: Sequence[dict[str, str]]) -> list[Knocker]:
-    """Start a knocker for each set of labels, :data:`AT_ONCE` at a time; every fourth has them of its attachment."""
+def start(node: Node, server: Catcher, wanted: Sequence[dict[str, str]], *, run: bool = True) -> list[Knocker]:
+    """Make a knocker for each set of labels, :data:`AT_ONCE` at a time; every fourth has them of its attachment."""
 
     def one(labels: dict[str, str]) -> Knocker:
         number = next(_numbers)
         network, options = "net", _labels(labels)
-        if number % 4 == 0:
+        if run and number % 4 == 0:
             network = ",".join(["name=net", *(f"driver-opt=label.{key}={value}" for key, value in labels.items())])
             options = []
         name = f"{labels['app']}-{number}"
-        return Knocker(node, name, network, server.address, *options, kinds="dns", duration_ms=_BURST_MS)
+        return Knocker(node, name, network, server.address, *options, kinds="dns", duration_ms=_BURST_MS, run=run)
 
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(one, wanted))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support import wait
+from tests.support.images import IMAGE
 from tests.support.node import Node
 
 PORT: Final = 7000
@@ -105,6 +106,7 @@ class Knocker:
         kinds: ``d`` a datagram of one flow, ``n`` a datagram from a new port, ``s`` a SYN from a new port.
         interval_us: between rounds, in each of which all kinds are sent.
         duration_ms: how long; 0: until it is removed.
+        run: whether it runs at once; otherwise it is only made, and :meth:`run` starts it.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Knocker:
         kinds: str,
         interval_us: int = 1000,
         duration_ms: int = 0,
+        run: bool = True,
     ) -> None:
         self.node: Final = node
         self.name: Final = name
@@ -124,7 +127,13 @@ class Knocker:
         self._report.unlink(missing_ok=True)
         report = f"{_FOLDER}/{self._report.name}"
         command = ("traffic", "knock", target, str(PORT), name, kinds, str(interval_us), str(duration_ms), report)
-        node.start(name, network, _volume(node), *options, command=command)
+        node.engine("create", "--name", name, "--network", network, _volume(node), *options, IMAGE, *command)
+        if run:
+            self.run()
+
+    def run(self) -> None:
+        """Start its first instruction."""
+        self.node.engine("start", self.name)
 
     def report(self) -> Report | None:
         """What it has done; None before it says anything."""
