@@ -45,15 +45,12 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 	bool is_gateway = false;
 	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
-	int err = parse_ipv4(skb, &ethernet, &ipv4);
+	int err = parse_routed_ipv4(skb, &ethernet, &ipv4);
 
 	if (err)
 		return err;
 	if (!config)
 		return DROP(DROP_NO_CONFIGURATION);
-	if (!mac_is_router(ethernet->h_dest))
-		return mac_is_group(ethernet->h_dest) ? DROP(DROP_MULTICAST)
-						      : DROP(DROP_INVALID_TARGET_MAC);
 	if (!mac_equal(ethernet->h_source, endpoint->mac))
 		return DROP(DROP_INVALID_SOURCE_MAC);
 	flow->source = ipv4->saddr;

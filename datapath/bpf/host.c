@@ -45,23 +45,14 @@ static __always_inline int judge_host(struct __sk_buff *skb, struct flow *flow)
 {
 	struct config_value *config = flow_config();
 	struct ipcache_value *place;
-	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
 	int err;
 
 	if (!config)
 		return DROP(DROP_NO_CONFIGURATION);
-	err = parse_ethernet(skb, &ethernet);
+	err = parse_only_ipv4(skb, &ipv4);
 	if (err)
 		return err;
-	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return DROP(DROP_UNSUPPORTED_L3);
-	err = parse_ipv4(skb, &ethernet, &ipv4);
-	if (err)
-		return err;
-	if (!mac_is_router(ethernet->h_dest))
-		return mac_is_group(ethernet->h_dest) ? DROP(DROP_MULTICAST)
-						      : DROP(DROP_INVALID_TARGET_MAC);
 	flow->source = ipv4->saddr;
 	flow->destination = ipv4->daddr;
 	if (network_of(ipv4->saddr))

@@ -2,9 +2,9 @@
 /*
  * packet.h: finds and checks the headers of a frame.
  *
- * Public: parse_ethernet, parse_ipv4.
+ * Public: parse_ethernet, parse_ipv4, parse_routed_ipv4, parse_only_ipv4.
  *
- * Both return 0 or DROP(). Packet memory is only read here and through helpers written:
+ * All return 0 or DROP(). Packet memory is only read here and through helpers written:
  * a program with a direct write gets a prologue that copies every cloned packet, and every TCP
  * packet is a clone.
  */
@@ -14,6 +14,7 @@
 #include <linux/ip.h>
 
 #include "abi.h"
+#include "address.h"
 #include "drop.h"
 
 /* Make the first bytes readable: a driver or GRO may have left them in fragments. */
@@ -73,4 +74,31 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct ethhdr **eth
 	*ethernet = data;
 	*ipv4 = header;
 	return 0;
+}
+
+/* The same, and the frame has to be for us: everything goes to the router's address. */
+static __always_inline int parse_routed_ipv4(struct __sk_buff *skb, struct ethhdr **ethernet,
+					     struct iphdr **ipv4)
+{
+	int err = parse_ipv4(skb, ethernet, ipv4);
+
+	if (err)
+		return err;
+	if (mac_is_router((*ethernet)->h_dest))
+		return 0;
+	return mac_is_group((*ethernet)->h_dest) ? DROP(DROP_MULTICAST)
+						 : DROP(DROP_INVALID_TARGET_MAC);
+}
+
+/* Of a frame in which nothing but IPv4 is expected. */
+static __always_inline int parse_only_ipv4(struct __sk_buff *skb, struct iphdr **ipv4)
+{
+	struct ethhdr *ethernet;
+	int err = parse_ethernet(skb, &ethernet);
+
+	if (err)
+		return err;
+	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
+		return DROP(DROP_UNSUPPORTED_L3);
+	return parse_routed_ipv4(skb, &ethernet, ipv4);
 }
