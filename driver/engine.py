@@ -2,7 +2,7 @@
 
 Never from a handler: dockerd holds locks while it calls a plugin, and serves no API at all before its boot is over, so
 a handler that asks would wait for itself. A container is never inspected, because that waits for its lock, which is
-held while it is started; its list entry and the network it is in are answered at once (ADR 0011).
+held while it is started; its list entry and the network it is in are answered at once (ADR 0014).
 """
 
 from __future__ import annotations

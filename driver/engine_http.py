@@ -1,6 +1,6 @@
 """GET requests to dockerd over its Unix socket: one answer, or lines without an end.
 
-No SDK (ADR 0011): what is asked is few and small, has to be answered within milliseconds, and the stream of events
+No SDK (ADR 0014): what is asked is few and small, has to be answered within milliseconds, and the stream of events
 needs a time limit on silence, which the SDK's does not have.
 
 Each request has a connection of its own, which costs 0.1 ms; dockerd makes a new socket whenever it starts.

@@ -46,6 +46,6 @@ def configuration(level: LogLevel) -> dict[str, Any]:
         "loggers": {
             "gunicorn.error": {"level": level.name, "handlers": ["stdout"], "propagate": False},
             "gunicorn.access": {"level": "WARNING", "handlers": ["stdout"], "propagate": False},
-            **{name: {"level": "WARNING"} for name in ("docker", "grpc", "pyroute2", "urllib3", "werkzeug")},
+            **{name: {"level": "WARNING"} for name in ("grpc", "pyroute2", "werkzeug")},
         },
     }

@@ -1,6 +1,6 @@
 """dockerd's API as far as hawse asks it, over a Unix socket: a real HTTP server with a model of containers behind it.
 
-What it shows when is what the real engines do (docs/adr/0011): the container list has no endpoint id before the process
+What it shows when is what the real engines do (docs/adr/0014): the container list has no endpoint id before the process
 runs, a network has it as soon as Join was answered.
 """
 
