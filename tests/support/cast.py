@@ -25,6 +25,8 @@ _ORDERS: Final = "/orders"
 _TASK_HOSTNAME: Final = "{{.Node.Hostname}}-{{.Service.Name}}"
 _WORLD: Final = {"world": "192.0.2.10", "world-far": "192.0.2.200"}
 _PATIENCE_S: Final = 60
+_INIT: Final = {"reserved:init": ""}
+"""What flows show of an endpoint whose labels are not known."""
 _SERVICE_LABEL: Final = "com.docker.swarm.service.name"
 _STACK_LABEL: Final = "com.docker.stack.namespace"
 # Docker's own rule for what a host forwards is «drop»; what a host does not let in is not what these tests are about.
@@ -46,10 +48,16 @@ class Cast:
         self._services: list[str] = []
         self._stacks: list[str] = []
 
-    def container(self, role: str, node: int, *, unknown: bool = False, **labels: str) -> None:
-        """A container of «docker run --label» on a node; ``unknown``: what its labels are is never known."""
+    def container(
+        self, role: str, node: int, *, unknown: bool = False, shown: Mapping[str, str] | None = None, **labels: str
+    ) -> None:
+        """A container of «docker run --label» on a node.
+
+        ``shown`` are the labels that count, where not all do; ``unknown``: what its labels are is never known.
+        """
         options = [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
-        self._run(role, self.nodes[node], NETWORK, options, {} if unknown else labels)
+        known = labels if shown is None else shown
+        self._run(role, self.nodes[node], NETWORK, options, _INIT if unknown else known)
 
     def attached(self, role: str, node: int, **labels: str) -> None:
         """A container with the labels at its attachment, in options of the driver."""
@@ -181,14 +189,12 @@ class Cast:
         self._starting[role] = [task(node) for node in self.nodes]
 
     def _spot(self, role: str, node: Node, container: str, labels: Mapping[str, str]) -> Spot:
-        # Labels that are not known are shown as what is known of the endpoint.
-        shown = labels or {"reserved:init": ""}
         return Spot(
             role=role,
             node=node,
             address=node.address_in(container, NETWORK),
             container=container,
-            labels=frozenset(f"{key}={value}" if value else key for key, value in shown.items()),
+            labels=frozenset(f"{key}={value}" if value else key for key, value in labels.items()),
             orders=self._orders / f"{node.name}-{role}",
         )
 
