@@ -43,7 +43,7 @@ from datapath.pins import Pins
 from datapath.policy_maps import PolicyMaps, prefix_key
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from datapath.routes import Routes
-from model.addresses import IPAddress, IPNetwork
+from model.addresses import IPAddress, IPNetwork, MacAddress
 from model.errors import DatapathError, LinkError
 from model.ids import EndpointId, Vni
 
@@ -154,7 +154,7 @@ class LinuxDatapath:
             elif bytes(before) == bytes(value) and link.mtu_bytes == spec.mtu_bytes:
                 undo.pop_all()
                 return _local_endpoint(link, spec.endpoint_id, spec)
-            else:
+            elif _container_end(entries.endpoint_spec(before, mtu_bytes=link.mtu_bytes)) != _container_end(spec):
                 self._adapt_container_end(spec)
             for address in entries.ipcache_keys(spec):
                 if self._local.get(address) != link.ifindex:
@@ -478,6 +478,11 @@ def _vanishing_link() -> Iterator[None]:
     except LinkError as error:
         if error.errno != errno.ENODEV:
             raise
+
+
+def _container_end(spec: EndpointSpec) -> tuple[MacAddress, int]:
+    """What of an endpoint stands in the other end of its pair; Docker may be about to move that."""
+    return spec.mac, spec.mtu_bytes
 
 
 def _local_endpoint(link: Link, endpoint_id: EndpointId, spec: EndpointSpec | None) -> LocalEndpoint:

@@ -54,6 +54,8 @@ UNKNOWN_S: Final = 30.0
 """An endpoint whose container is not known for so long is a problem."""
 _RETRY: Final = Backoff(first_s=0.5, limit_s=30.0)
 _STOP_S: Final = 2.0
+_EARLY_LOOKS: Final = 5
+"""Of 2 to 4 ms each."""
 
 _Task: TypeAlias = Callable[[], None]
 
@@ -150,6 +152,13 @@ class ContainerWatch:
             return False
         return self._head_start.await_done(max(0.0, ends_s - self._clock.monotonic_s()))
 
+    def joined(self, endpoint_id: EndpointId, docker_network: DockerNetworkId) -> None:
+        """Look for an endpoint's container when Join is answered: the event comes after the interface was moved.
+
+        The engine shows it a moment later, so a look may come too early: it is repeated, and the event comes at last.
+        """
+        self._tasks.put(functools.partial(self._match_early, endpoint_id, docker_network, _EARLY_LOOKS))
+
     def problems(self) -> Sequence[str]:
         """Everything that keeps endpoints from getting their labels, a sentence each."""
         general = (self._follower.problem, self._failure)
@@ -222,6 +231,12 @@ class ContainerWatch:
                 container = self._known.get(container_id) or self._look(container_id)
                 if container is not None:
                     self._label(endpoint_id, container)
+
+    def _match_early(self, endpoint_id: EndpointId, network: DockerNetworkId, looks: int) -> None:
+        if looks and endpoint_id in self._labelling.unlabelled() and endpoint_id not in self._faults:
+            self._match([network])
+            # Behind what else there is to do; the question itself is what takes time.
+            self._tasks.put(functools.partial(self._match_early, endpoint_id, network, looks - 1))
 
     def _resync(self) -> None:
         """Compare everything; whose endpoint is of a container that is being started, the networks tell."""

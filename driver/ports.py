@@ -167,3 +167,7 @@ class Newcomers(Protocol):
     def await_prepared(self, timeout_s: float) -> bool:
         """Wait until the kernel knows the policies that they carry; False when it does not in time."""
         ...
+
+    def joined(self, endpoint_id: EndpointId, docker_network: DockerNetworkId) -> None:
+        """Hear that Join of an endpoint is about to be answered; returns at once."""
+        ...

@@ -227,6 +227,7 @@ class NetworkService:
         # Its container runs when this has been answered. If it is the first with a policy, init is closed by then.
         if not endpoint.own_labels and not self._newcomers.await_prepared(NEWCOMERS_TIMEOUT_S):
             log.info("policies of new containers are late", extra={"endpoint_id": request.endpoint_id})
+        self._newcomers.joined(request.endpoint_id, request.network_id)
         log.info("endpoint joined", extra={"endpoint_id": request.endpoint_id, "sandbox": request.sandbox_key})
         return JoinAnswer(
             src_name=local.container_ifname,

@@ -110,10 +110,14 @@ class Newcomers:
     def __init__(self) -> None:
         self.late = False
         self.waited_s: list[float] = []
+        self.heard: list[tuple[str, str]] = []
 
     def await_prepared(self, timeout_s: float) -> bool:
         self.waited_s.append(timeout_s)
         return not self.late
+
+    def joined(self, endpoint_id: str, docker_network: str) -> None:
+        self.heard.append((endpoint_id, docker_network))
 
 
 class World:

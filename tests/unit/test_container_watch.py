@@ -108,6 +108,33 @@ def test_an_endpoint_is_labelled_when_its_container_is_connected(host: Host) -> 
     assert [] == watch.problems()
 
 
+def test_an_endpoint_is_labelled_at_join_already(host: Host) -> None:
+    watch = host.watch()
+    web = host.create("web")
+    ident = EndpointId("ab" * 32)
+    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=ident))
+    host.settled()
+    web.endpoints[NETWORK_ID] = ident
+
+    watch.joined(ident, NETWORK_ID)
+
+    host.wait_labelled(ident, "web")
+
+
+def test_the_engine_is_not_asked_for_ever_after_join(host: Host) -> None:
+    watch = host.watch()
+    stray = EndpointId("ee" * 32)
+    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=stray, address="10.1.0.99/16"))
+    asked = host.dockerd.asked.count(f"/networks/{NETWORK_ID}")
+
+    watch.joined(stray, NETWORK_ID)
+
+    wait.until("looks", lambda: host.dockerd.asked.count(f"/networks/{NETWORK_ID}") >= asked + 5, timeout_s=SOON_S)
+    host.settled()
+    assert asked + 6 == host.dockerd.asked.count(f"/networks/{NETWORK_ID}"), "five, and one for the event"
+    assert host.world.endpoints.get(stray).labels is None
+
+
 def test_the_identity_exists_before_the_endpoint(host: Host) -> None:
     host.watch()
 

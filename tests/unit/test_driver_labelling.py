@@ -264,6 +264,14 @@ def test_a_repeated_create_endpoint_keeps_what_was_learned(world: World) -> None
     assert state == world.state()
 
 
+def test_join_is_told(world: World) -> None:
+    world.with_endpoint()
+
+    world.ok("NetworkDriver.Join", join())
+
+    assert [(ENDPOINT_ID, NETWORK_ID)] == world.newcomers.heard
+
+
 def test_join_again_keeps_the_identity(world: World) -> None:
     world.with_endpoint()
     world.ok("NetworkDriver.Join", join())
