@@ -68,7 +68,7 @@ application() {
     done
     # The mount points of config.json.
     mkdir -p /data /host/run /host/etc/opt /host/sys/fs/cgroup /run/docker/plugins
-    PYTHONDONTWRITEBYTECODE=1 python3 -c 'import bcc, docker, flask, google.protobuf, grpc, gunicorn, msgspec, pyetcd, pyroute2'
+    PYTHONDONTWRITEBYTECODE=1 python3 -c 'import bcc, flask, google.protobuf, grpc, gunicorn, msgspec, pyetcd, pyroute2'
 }
 
 step=$1
