@@ -12,14 +12,14 @@ from typing import Final
 
 from datapath.api import Datapath
 from driver.endpoint_spec import endpoint_spec
-from driver.label_identities import LabelIdentities
+from driver.label_identities import Identified, LabelIdentities
 from driver.locks import KeyedLocks
 from driver.ports import EndpointRegistry, NetworkRegistry
 from model.deadline import deadline
 from model.endpoints import Endpoint
 from model.errors import EndpointNotFound, Exhausted, InvalidInput
 from model.ids import DockerNetworkId, EndpointId
-from model.labels import RESERVED_PREFIX
+from model.labels import EGRESS_LABEL, INGRESS_LABEL, RESERVED_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Labelling:
         """
         with deadline(WORK_TIMEOUT_S):
             _report_reserved(container, labels)
-            found = self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+            found = self._identify(labels)
             self._identities.await_rules(found.identity, RULES_TIMEOUT_S)
 
     def label(self, endpoint_id: EndpointId, container: str, labels: Mapping[str, str]) -> bool:
@@ -104,11 +104,23 @@ class Labelling:
         except EndpointNotFound:
             return False
 
+    def _identify(self, labels: Mapping[str, str]) -> Identified:
+        usable = _without_reserved(labels)
+        try:
+            return self._identities.identify(self._identities.labels_of(usable))
+        except InvalidInput:
+            # The endpoint stays «init», and nobody sees the policy that it carries. As an identity of its own that
+            # policy closes «init», for as long as this is tried again.
+            carried = {key: usable[key] for key in (INGRESS_LABEL, EGRESS_LABEL) if key in usable}
+            if carried:
+                self._identities.identify(self._identities.labels_of(carried))
+            raise
+
     def _label(self, endpoint: Endpoint, container: str, labels: Mapping[str, str]) -> bool:
         identity, counting = endpoint.identity, endpoint.labels
         if not endpoint.own_labels:
             try:
-                identified = self._identities.identify(self._identities.labels_of(_without_reserved(labels)))
+                identified = self._identify(labels)
             except (InvalidInput, Exhausted):
                 self._name(endpoint, container)
                 raise

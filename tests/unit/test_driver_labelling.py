@@ -171,6 +171,17 @@ def test_a_kernel_that_refuses_is_told(world: World) -> None:
     assert IDENTITY_INIT == kernel_identity(world)
 
 
+def test_labels_that_make_no_identity_still_close_init_by_the_policy_among_them(world: World) -> None:
+    carried = {"hawse.egress": "none"}
+
+    with pytest.raises(InvalidInput):
+        world.labelling.prepare("web-1", {**carried, "app": "a\nb"})
+
+    number = world.identities.number_of(Labels.of(carried))
+    assert number is not None
+    assert ("expect", number) in world.readiness.calls
+
+
 def test_an_identity_is_prepared_before_there_is_an_endpoint(world: World) -> None:
     world.labelling.prepare("web-1", {**WEB, "reserved:host": ""})
 
