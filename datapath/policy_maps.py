@@ -75,6 +75,8 @@ class PolicyMaps:
         if self._known is None:
             self._known = self._read()
         change = policy_change(self._known, wanted)
+        for key in (*change.denials, *change.allowances):
+            policy_key(key)  # refuses what is wrong before anything is written
         self._require_room(change)
         try:
             self._begin(change)
@@ -162,8 +164,6 @@ class PolicyMaps:
 
 def _storable(table: PolicyTable) -> PolicyTable:
     """The table as it stands in the maps; raises InvalidInput for what they cannot hold: ctypes would cut it off."""
-    for key in table.entries:
-        policy_key(key)
     for identity in table.identities:
         if not 0 < identity < abi.IDENTITIES_MAX:
             raise InvalidInput(f"identity {identity} has no flags: there are those of 1 to {abi.IDENTITIES_MAX - 1}")
