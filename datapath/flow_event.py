@@ -26,7 +26,8 @@ class FlowEvent:
     """CLOCK_MONOTONIC."""
     verdict: FlowVerdict
     direction: Direction
-    """Whose policy decided: egress = the source's, ingress = the destination's."""
+    """Whose policy decided, seen as the connection was opened: egress = that of the end that opened it, ingress = that
+    of the other. So of a reply (``is_reply``) egress means the packet's destination."""
     reason: int
     """Drop reason of ``abi.h``; 0 when it was forwarded."""
     rule: int
@@ -52,6 +53,11 @@ class FlowEvent:
     """File of the BPF source that dropped it, ``lib/policy.h``; empty when it was forwarded."""
     source_line: int = 0
     """Line in it; 0 when it was forwarded."""
+
+    @property
+    def judged_at_source(self) -> bool:
+        """Whether the end whose policy decided is the one that sent this packet."""
+        return (self.direction is Direction.EGRESS) is not self.is_reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

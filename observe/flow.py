@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from datapath.api import Direction
 from datapath.flow_event import FlowEvent
 from model.addresses import IPAddress
 from model.endpoints import Endpoint
@@ -93,12 +92,12 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def judged(self) -> End:
         """The end whose policy decided."""
-        return self.source if self.event.direction is Direction.EGRESS else self.destination
+        return self.source if self.event.judged_at_source else self.destination
 
     @property
     def peer(self) -> End:
         """The end that the policy decided about."""
-        return self.destination if self.event.direction is Direction.EGRESS else self.source
+        return self.destination if self.event.judged_at_source else self.source
 
 
 def _end(

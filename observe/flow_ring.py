@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from datapath.api import Datapath, Direction
+from datapath.api import Datapath
 from datapath.flow_event import FlowEvent
 from datapath.policy_table import FIRST_RULE, NO_RULE
 from model.addresses import IPAddress
@@ -250,7 +250,7 @@ class FlowLog:
                     other_rule=rule_of(event.other_rule),
                     selecting=(
                         selecting(
-                            source_identity if event.direction is Direction.EGRESS else destination_identity,
+                            source_identity if event.judged_at_source else destination_identity,
                             event.direction,
                         )
                         if event.rule == NO_RULE and event.reason == POLICY_DENIED

@@ -19,6 +19,7 @@ from observe.drop_reasons import reason_name, reason_number
 from observe.flow_describe import page_document
 from tests.support.flow_world import (
     DB,
+    DB_ADDRESS,
     DB_FROM_API,
     DB_GUARD,
     WEB,
@@ -139,6 +140,21 @@ def test_a_denial_at_the_source_is_an_egress_one(world: FlowWorld) -> None:
     assert flow["traffic_direction"] == "EGRESS"
     assert [one["name"] for one in flow["egress_denied_by"]] == ["db-guard"]
     assert "ingress_denied_by" not in flow
+
+
+def test_an_answer_of_a_connection_that_was_cut_names_the_policies_of_the_end_that_judged(world: FlowWorld) -> None:
+    """The web container opened it, the ingress policy of the database decided, the database sent this packet."""
+    world.happen(
+        an_event(
+            source=DB_ADDRESS, destination=WEB_ADDRESS, source_identity=DB, destination_identity=WEB, is_reply=True
+        )
+    )
+
+    flow = world.log.read().flows[-1]
+
+    assert flow.judged.identity == DB
+    assert flow.peer.identity == WEB
+    assert flow.selecting == ("deny-all", "db-from-api")
 
 
 def test_a_forwarded_connection_inside_the_host_names_the_rules_of_both_ends(world: FlowWorld) -> None:
