@@ -129,7 +129,8 @@ class Matrix:
         try:
             yield
         finally:
-            deleted = node.hawse("policy", "delete", "-f", "-", f"--wait={_ROLLOUT_S}", stdin=text)
+            # Not waited for: whoever applies the next ones waits for this as well.
+            deleted = node.hawse("policy", "delete", "-f", "-", stdin=text)
         assert deleted.rc == 0, str(deleted)
 
     def check(self, row: Row) -> None:
@@ -148,7 +149,7 @@ class Matrix:
             if (one.outcome is Outcome.OPEN) is not (expected[one.probe] is OPEN)
         ]
         denied = {one: why for one in tried if isinstance(why := expected[one.probe], Denied)}
-        faults += [] if faults else _report_faults(denied, began)
+        faults += [] if faults else _report_faults(denied, began, pool)
         faults += [fault for fault in traces if fault]
         faults += _command_faults(*next(iter(expected.items())))
         assert not faults, "\n".join(faults)
@@ -244,21 +245,22 @@ def _asked(probe: Probe) -> Node:
     return probe.target.place if probe.target.container else probe.source.place
 
 
-def _report_faults(denied: Mapping[Tried, Denied], since: datetime) -> list[str]:
+def _report_faults(denied: Mapping[Tried, Denied], since: datetime, pool: ThreadPoolExecutor) -> list[str]:
     """What the reports of denied probes have wrong, or that there is none."""
-    left = dict(denied)
+    nodes = {node.name: node for node in (_deciding(one.probe, why) for one, why in denied.items())}
 
-    def all_reported() -> list[str]:
+    def reported() -> list[str]:
+        told = zip(nodes, pool.map(lambda node: dropped(node, since), nodes.values()), strict=True)
+        flows = {(name, *_key(flow)): flow for name, reports in told for flow in reports}
         faults = []
-        nodes = {_deciding(one.probe, why).name: _deciding(one.probe, why) for one, why in left.items()}
-        flows = {name: {_key(flow): flow for flow in dropped(node, since)} for name, node in nodes.items()}
-        for one, why in list(left.items()):
-            flow = flows[_deciding(one.probe, why).name].get(_key_of(one))
-            assert flow is not None, f"{one.probe}: no report of it on {_deciding(one.probe, why).name}"
+        for one, why in denied.items():
+            name = _deciding(one.probe, why).name
+            flow = flows.get((name, *_key_of(one)))
+            assert flow is not None, f"{one.probe}: no report of it on {name}"
             faults += _flow_faults(one.probe, why, flow)
         return faults
 
-    return wait.until_passes(all_reported, timeout_s=_REPORTED_S, interval_s=0.2) if denied else []
+    return wait.until_passes(reported, timeout_s=_REPORTED_S, interval_s=0.2) if denied else []
 
 
 def _deciding(probe: Probe, why: Denied) -> Node:
