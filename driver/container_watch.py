@@ -5,10 +5,12 @@ driver may not ask while it is called. What there is instead, measured on 20.10 
 
 ==========================  ============================================================================
 event ``container create``  at once; the container list has labels and names of networks, no endpoint id
-event ``network connect``   after Join; 330 ms (20.10) or 12 ms (28.5) before the process's first
-                            instruction. Container and network, no endpoint id
+Join                        70 to 200 ms before the process's first instruction
+event ``network connect``   330 ms (20.10) or 12 ms (28.5) before the process's first instruction.
+                            Container and network, no endpoint id
 ``GET /networks/<id>``      from ``network connect`` on: container id → endpoint id, in 1 to 4 ms, also
-                            with many containers; takes no container's lock
+                            with many containers; takes no container's lock. From Join until then:
+                            endpoint id → name
 event ``container start``   10 ms after the first instruction; from then on the container list has the
                             endpoint id
 ==========================  ============================================================================
@@ -17,10 +19,11 @@ So:
 
 1. on ``create`` the labels are read from the list, and their identity is allocated, so that the whole cluster knows it
    when the endpoint comes (:mod:`driver.head_start`);
-2. on ``network connect`` the network says which endpoint is whose. It is the engine's own record, keyed by two ids that
-   are never used again: with many containers starting at once in one network nothing has to be guessed, and by name or
-   by time nothing is;
-3. whenever the stream of events stands anew, something failed, or some minutes have passed, everything is compared with
+2. at Join the container is found by its name, under conditions that make the name certain (:mod:`driver.arrival`);
+3. on ``network connect`` the network says which endpoint is whose. It is the engine's own record, keyed by two ids that
+   are never used again; what was found by name is compared with it. With many containers starting at once in one
+   network nothing has to be guessed;
+4. whenever the stream of events stands anew, something failed, or some minutes have passed, everything is compared with
    the container list.
 
 An endpoint that is not found stays ``init``.
@@ -35,6 +38,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from driver.arrival import ShowsArrivals, find_arriving
 from driver.engine_events import ContainerAction, ContainerEvent, Event, NetworkAction
 from driver.engine_records import Container, ContainerId
 from driver.event_follower import BACKOFF, EventFollower, SendsEvents
@@ -54,25 +58,15 @@ UNKNOWN_S: Final = 30.0
 """An endpoint whose container is not known for so long is a problem."""
 _RETRY: Final = Backoff(first_s=0.5, limit_s=30.0)
 _STOP_S: Final = 2.0
-_EARLY_LOOKS: Final = 5
-"""Of 2 to 4 ms each."""
 
 _Task: TypeAlias = Callable[[], None]
 
 
-class WatchedEngine(SendsEvents, Protocol):
+class WatchedEngine(SendsEvents, ShowsArrivals, Protocol):
     """:class:`driver.engine.Engine`; every method raises EngineUnavailable."""
 
     def containers(self) -> Sequence[Container]:
         """All containers."""
-        ...
-
-    def container(self, container_id: ContainerId) -> Container | None:
-        """One container; None when there is none."""
-        ...
-
-    def endpoints_of(self, network: DockerNetworkId) -> Mapping[EndpointId, ContainerId]:
-        """Whose endpoints a network has."""
         ...
 
     def network_names(self) -> Mapping[str, str]:
@@ -111,6 +105,8 @@ class ContainerWatch:
         self._retry = retry
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._known: dict[ContainerId, Container] = {}
+        self._by_name: dict[EndpointId, ContainerId] = {}
+        """Endpoints whose container was found by name, until the engine has confirmed it."""
         self._faults: dict[EndpointId, str] = {}
         self._failure: str | None = None
         self._failures = 0
@@ -153,11 +149,8 @@ class ContainerWatch:
         return self._head_start.await_done(max(0.0, ends_s - self._clock.monotonic_s()))
 
     def joined(self, endpoint_id: EndpointId, docker_network: DockerNetworkId) -> None:
-        """Look for an endpoint's container when Join is answered: the event comes after the interface was moved.
-
-        The engine shows it a moment later, so a look may come too early: it is repeated, and the event comes at last.
-        """
-        self._tasks.put(functools.partial(self._match_early, endpoint_id, docker_network, _EARLY_LOOKS))
+        """Look for an endpoint's container at Join already; returns at once."""
+        self._tasks.put(functools.partial(self._match_arriving, endpoint_id, docker_network))
 
     def problems(self) -> Sequence[str]:
         """Everything that keeps endpoints from getting their labels, a sentence each."""
@@ -219,24 +212,32 @@ class ContainerWatch:
         return container
 
     def _match(self, networks: Iterable[DockerNetworkId]) -> None:
-        """Label the endpoints of these networks that are not labelled yet."""
+        """Label the endpoints of these networks that are not labelled yet, and confirm what was found by name."""
         unlabelled = self._labelling.unlabelled()
         for network in networks:
             wanted = {ident for ident, endpoint in unlabelled.items() if endpoint.docker_network == network}
-            if not wanted:
+            if not wanted and not self._by_name:
                 continue
-            for endpoint_id, container_id in self._engine.endpoints_of(network).items():
-                if endpoint_id not in wanted:
+            for endpoint_id, container_id in self._engine.residents(network).containers.items():
+                named = self._by_name.pop(endpoint_id, container_id)
+                if named != container_id:
+                    log.error(
+                        "endpoint was labelled as another container's",
+                        extra={"endpoint_id": endpoint_id, "container": container_id, "labelled_as": named},
+                    )
+                elif endpoint_id not in wanted:
                     continue
                 container = self._known.get(container_id) or self._look(container_id)
                 if container is not None:
                     self._label(endpoint_id, container)
 
-    def _match_early(self, endpoint_id: EndpointId, network: DockerNetworkId, looks: int) -> None:
-        if looks and endpoint_id in self._labelling.unlabelled() and endpoint_id not in self._faults:
-            self._match([network])
-            # Behind what else there is to do; the question itself is what takes time.
-            self._tasks.put(functools.partial(self._match_early, endpoint_id, network, looks - 1))
+    def _match_arriving(self, endpoint_id: EndpointId, network: DockerNetworkId) -> None:
+        if endpoint_id not in self._labelling.unlabelled():
+            return
+        container = find_arriving(self._engine, network, endpoint_id)
+        if container is not None:
+            self._by_name[endpoint_id] = container.container_id
+            self._label(endpoint_id, container)
 
     def _resync(self) -> None:
         """Compare everything; whose endpoint is of a container that is being started, the networks tell."""
@@ -251,6 +252,7 @@ class ContainerWatch:
         self._listed.set()
         for container in containers:
             for endpoint_id in container.endpoints:
+                self._by_name.pop(endpoint_id, None)
                 self._label(endpoint_id, container)
         self._match({endpoint.docker_network for endpoint in self._labelling.unlabelled().values()})
         self._report_unknown(self._labelling.unlabelled())
@@ -288,7 +290,9 @@ class ContainerWatch:
                 self._retry_soon()
 
     def _forget_gone(self) -> None:
-        """Drop the problems of endpoints that are gone or have been found."""
+        """Drop what is kept of endpoints that are gone, and the problems of those that have been found."""
+        present = self._labelling.endpoint_ids()
+        self._by_name = {ident: container for ident, container in self._by_name.items() if ident in present}
         waiting = self._labelling.unlabelled()
         self._faults = {ident: fault for ident, fault in self._faults.items() if ident in waiting}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -18,10 +19,10 @@ from typing import Final, cast
 
 from driver.engine_events import FILTERS, Event, read_event
 from driver.engine_http import EngineHttp, Lines
-from driver.engine_records import Container, ContainerId, endpoints_by_container
+from driver.engine_records import Container, ContainerId, Residents
 from driver.fields import Fields
 from model.errors import EngineUnavailable, InvalidInput, NotFound, ProtocolError
-from model.ids import DockerNetworkId, EndpointId
+from model.ids import DockerNetworkId
 
 log = logging.getLogger(__name__)
 
@@ -89,20 +90,20 @@ class Engine:
         found = self._containers({"filters": json.dumps({"id": [container_id]})}, timeout_s)
         return next((container for container in found if container.container_id == container_id), None)
 
-    def endpoints_of(
-        self, network: DockerNetworkId, timeout_s: float = LIST_TIMEOUT_S
-    ) -> Mapping[EndpointId, ContainerId]:
-        """Whose endpoints a network has on this host: from the moment that ``Join`` was answered.
+    def container_named(self, name: str, timeout_s: float = LIST_TIMEOUT_S) -> Container | None:
+        """The container that has this name now, also while it is being started; None when there is none."""
+        found = self._containers({"filters": json.dumps({"name": [f"^/{re.escape(name)}$"]})}, timeout_s)
+        return next((container for container in found if container.name == name), None)
 
-        An endpoint whose ``Join`` is not over yet is missing. Empty when there is no such network.
-        """
+    def residents(self, network: DockerNetworkId, timeout_s: float = LIST_TIMEOUT_S) -> Residents:
+        """Whose endpoints a network has on this host; nobody's when there is no such network."""
         with _readable():
             try:
                 answer = _object(self._http.get(f"/networks/{network}", timeout_s=timeout_s))
             except NotFound:
-                return {}
+                return Residents()
             # By name, too, a network is found.
-            return endpoints_by_container(answer) if answer.text("Id") == network else {}
+            return Residents.read(answer) if answer.text("Id") == network else Residents()
 
     def events(self, since_ns: int, *, silence_s: float = SILENCE_S) -> EventStream:
         """Follow what happens, from a moment of the engine's clock on; what was before comes at once.

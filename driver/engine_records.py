@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final, NewType, Self
 
 from driver.fields import Fields
-from model import ids
 from model.errors import ProtocolError
 from model.ids import DockerNetworkId, EndpointId
 
 ContainerId = NewType("ContainerId", str)
 """Docker's id of a container: 64 hex digits."""
 
+_ARRIVING_PREFIX: Final = "ep-"
 _CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,6 +53,33 @@ class Container:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residents:
+    """Whose endpoints a network has on this host. The engine's own (``lb-…``) are left out."""
+
+    containers: Mapping[EndpointId, ContainerId] = field(default_factory=dict)
+    """Those that have been brought into their containers."""
+    arriving: Mapping[EndpointId, str] = field(default_factory=dict)
+    """Those on their way, with the name that their container had when they were made."""
+
+    @classmethod
+    def read(cls, network: Fields) -> Self:
+        """Read ``GET /networks/{id}``.
+
+        Raises:
+            ProtocolError: a field is missing or has the wrong form.
+        """
+        entries = network.nested("Containers")
+        containers, arriving = {}, {}
+        for key in entries.values:
+            entry = entries.nested(key)
+            if _CONTAINER_ID.fullmatch(key):
+                containers[entry.endpoint_id()] = ContainerId(key)
+            elif key.startswith(_ARRIVING_PREFIX):
+                arriving[entry.endpoint_id()] = entry.text("Name")
+        return cls(containers=containers, arriving=arriving)
+
+
 def container_id(text: str) -> ContainerId:
     """Check a container's id.
 
@@ -62,23 +89,6 @@ def container_id(text: str) -> ContainerId:
     if not _CONTAINER_ID.fullmatch(text):
         raise ProtocolError(f"{text[:80]!r} is not the id of a container: 64 hex digits")
     return ContainerId(text)
-
-
-def endpoints_by_container(network: Fields) -> Mapping[EndpointId, ContainerId]:
-    """Read whose endpoints a network has, from ``GET /networks/{id}``.
-
-    Keys are container ids. Endpoints without a container are left out: those on their way into one (``ep-…``) and the
-    engine's own (``lb-…``).
-
-    Raises:
-        ProtocolError: a field is missing or has the wrong form.
-    """
-    containers = network.nested("Containers")
-    return {
-        ids.endpoint_id(containers.nested(key).needed_text("EndpointID")): ContainerId(key)
-        for key in containers.values
-        if _CONTAINER_ID.fullmatch(key)
-    }
 
 
 def _own_name(names: tuple[str, ...]) -> str:

@@ -71,6 +71,10 @@ class Labelling:
             if not endpoint.container or endpoint.labels is None
         }
 
+    def endpoint_ids(self) -> frozenset[EndpointId]:
+        """Endpoints of this node."""
+        return frozenset(endpoint.endpoint_id for endpoint in self._endpoints.local())
+
     def prepare(self, container: str, labels: Mapping[str, str]) -> None:
         """Allocate the identity of a container that will have an endpoint: it is known everywhere when that comes.
 

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ class FakeContainer:
     """Network name to network id."""
     endpoints: dict[str, str] = field(default_factory=dict)
     """Network id to endpoint id, once connected."""
+    arriving: dict[str, str] = field(default_factory=dict)
+    """Network id to endpoint id, from CreateEndpoint until it is connected."""
     running: bool = False
 
 
@@ -63,8 +66,13 @@ class FakeDockerd:
         self.emit("container", "create", ident, {**labels, "name": name, "image": "busybox"})
         return made
 
+    def arrive(self, container: FakeContainer, network_id: str, endpoint_id: str) -> None:
+        """What follows CreateEndpoint; no event."""
+        container.arriving[network_id] = endpoint_id
+
     def connect(self, container: FakeContainer, network_id: str, endpoint_id: str) -> None:
-        """What follows Join."""
+        """What follows Join, when the interface has been moved."""
+        container.arriving.pop(network_id, None)
         container.endpoints[network_id] = endpoint_id
         attributes = {"container": container.ident, "name": self.networks[network_id], "type": "hawse:latest"}
         self.emit("network", "connect", network_id, attributes)
@@ -137,8 +145,8 @@ class FakeDockerd:
 
         @app.get(f"{API}/containers/json")
         def containers() -> Response:
-            wanted = json.loads(request.args.get("filters", "{}")).get("id")
-            found = [one for one in list(self.containers.values()) if not wanted or one.ident in wanted]
+            filters = json.loads(request.args.get("filters", "{}"))
+            found = [one for one in list(self.containers.values()) if _passes(one, filters)]
             return _json([self._listed(one) for one in found])
 
         @app.get(f"{API}/networks")
@@ -153,6 +161,11 @@ class FakeDockerd:
                 one.ident: {"Name": one.name, "EndpointID": one.endpoints[ident], "MacAddress": "", "IPv4Address": ""}
                 for one in list(self.containers.values())
                 if ident in one.endpoints
+            }
+            inside |= {
+                f"ep-{one.arriving[ident]}": {"Name": one.name, "EndpointID": one.arriving[ident]}
+                for one in list(self.containers.values())
+                if ident in one.arriving
             }
             return _json({"Id": ident, "Name": self.networks[ident], "Containers": inside})
 
@@ -198,6 +211,11 @@ def serving(dockerd: FakeDockerd, path: Path) -> Iterator[Path]:
             yield path
         finally:
             dockerd.break_streams()
+
+
+def _passes(one: FakeContainer, filters: Mapping[str, list[str]]) -> bool:
+    by_id = "id" not in filters or one.ident in filters["id"]
+    return by_id and all(re.search(pattern, f"/{one.name}") for pattern in filters.get("name", ()))
 
 
 def _json(value: object) -> Response:

@@ -108,31 +108,68 @@ def test_an_endpoint_is_labelled_when_its_container_is_connected(host: Host) -> 
     assert [] == watch.problems()
 
 
+def arrive(host: Host, container: FakeContainer) -> EndpointId:
+    """CreateEndpoint, and what the engine shows until the endpoint is connected."""
+    host._number += 1
+    ident = EndpointId(f"{host._number:02x}" * 32)
+    create = create_endpoint(endpoint_id=ident, address=f"10.1.0.{host._number}/16")
+    host.world.ok("NetworkDriver.CreateEndpoint", create)
+    host.dockerd.arrive(container, NETWORK_ID, ident)
+    return ident
+
+
 def test_an_endpoint_is_labelled_at_join_already(host: Host) -> None:
     watch = host.watch()
     web = host.create("web")
-    ident = EndpointId("ab" * 32)
-    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=ident))
-    host.settled()
-    web.endpoints[NETWORK_ID] = ident
+    ident = arrive(host, web)
 
     watch.joined(ident, NETWORK_ID)
 
     host.wait_labelled(ident, "web")
 
 
-def test_the_engine_is_not_asked_for_ever_after_join(host: Host) -> None:
+def test_what_was_found_at_join_is_confirmed(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     watch = host.watch()
-    stray = EndpointId("ee" * 32)
-    host.world.ok("NetworkDriver.CreateEndpoint", create_endpoint(endpoint_id=stray, address="10.1.0.99/16"))
-    asked = host.dockerd.asked.count(f"/networks/{NETWORK_ID}")
+    web = host.create("web")
+    ident = arrive(host, web)
+    watch.joined(ident, NETWORK_ID)
+    host.wait_labelled(ident, "web")
 
-    watch.joined(stray, NETWORK_ID)
-
-    wait.until("looks", lambda: host.dockerd.asked.count(f"/networks/{NETWORK_ID}") >= asked + 5, timeout_s=SOON_S)
+    host.dockerd.connect(web, NETWORK_ID, ident)
     host.settled()
-    assert asked + 6 == host.dockerd.asked.count(f"/networks/{NETWORK_ID}"), "five, and one for the event"
-    assert host.world.endpoints.get(stray).labels is None
+
+    assert {} == watch._by_name
+    assert [] == [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_what_was_found_wrongly_at_join_is_put_right(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    watch = host.watch()
+    web, db = host.create("web"), host.create("db")
+    ident = arrive(host, web)
+    watch.joined(ident, NETWORK_ID)
+    host.wait_labelled(ident, "web")
+    web.arriving.clear()
+
+    host.dockerd.connect(db, NETWORK_ID, ident)
+
+    host.wait_labelled(ident, "db")
+    assert ["endpoint was labelled as another container's"] == [
+        record.message for record in caplog.records if record.levelname == "ERROR"
+    ]
+
+
+def test_an_endpoint_that_the_engine_does_not_show_at_join_waits_for_the_event(host: Host) -> None:
+    watch = host.watch()
+    web = host.create("web")
+    ident = arrive(host, web)
+    web.arriving.clear()
+
+    watch.joined(ident, NETWORK_ID)
+    host.settled()
+    assert host.world.endpoints.get(ident).labels is None
+
+    host.dockerd.connect(web, NETWORK_ID, ident)
+    host.wait_labelled(ident, "web")
 
 
 def test_the_identity_exists_before_the_endpoint(host: Host) -> None:

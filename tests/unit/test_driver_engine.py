@@ -16,7 +16,7 @@ from flask import Flask, Response
 
 from driver.engine import Engine, EngineInfo
 from driver.engine_events import ContainerAction, ContainerEvent, NetworkAction, NetworkEvent
-from driver.engine_records import Container, ContainerId
+from driver.engine_records import Container, ContainerId, Residents
 from model.errors import EngineUnavailable
 from model.ids import DockerNetworkId, EndpointId
 from tests.support import wait
@@ -88,7 +88,19 @@ def test_a_container_that_is_being_started_has_labels_and_no_endpoint(engine: En
     assert engine.container(WEB) == Container(
         container_id=WEB, name="web", labels={"app": "web", "name": "trick"}, networks=frozenset({"net"})
     )
-    assert {ENDPOINT: WEB} == engine.endpoints_of(NETWORK)
+    assert Residents(containers={ENDPOINT: WEB}) == engine.residents(NETWORK)
+
+
+def test_a_container_is_found_by_its_whole_name(engine: Engine, dockerd: FakeDockerd) -> None:
+    dockerd.create(OTHER, "web.10", {})
+    dockerd.create(WEB, "web.1", {})
+
+    found = engine.container_named("web.1")
+
+    assert found is not None
+    assert WEB == found.container_id
+    assert engine.container_named("web") is None
+    assert engine.container_named("web-1") is None
 
 
 def test_a_container_that_runs_is_listed_with_its_endpoints(engine: Engine, dockerd: FakeDockerd) -> None:
@@ -106,17 +118,17 @@ def test_a_container_that_runs_is_listed_with_its_endpoints(engine: Engine, dock
 
 def test_what_is_not_there_is_no_error(engine: Engine) -> None:
     assert engine.container(WEB) is None
-    assert {} == engine.endpoints_of(DockerNetworkId("gone"))
+    assert Residents() == engine.residents(DockerNetworkId("gone"))
 
 
 def test_a_network_is_not_found_by_a_name_that_looks_like_an_id(tmp_path: Path) -> None:
     imposter = {"Id": "ff" * 32, "Name": NETWORK, "Containers": {WEB: {"EndpointID": ENDPOINT}}}
 
     with answering(tmp_path / "docker.sock", {f"/networks/{NETWORK}": imposter}) as engine:
-        assert {} == engine.endpoints_of(NETWORK)
+        assert Residents() == engine.residents(NETWORK)
 
 
-def test_endpoints_without_a_container_are_left_out(tmp_path: Path) -> None:
+def test_endpoints_on_their_way_are_told_apart_and_the_engines_own_left_out(tmp_path: Path) -> None:
     inside = {
         WEB: {"EndpointID": ENDPOINT, "Name": "web"},
         f"ep-{'e2' * 32}": {"EndpointID": "e2" * 32, "Name": "other"},
@@ -125,7 +137,9 @@ def test_endpoints_without_a_container_are_left_out(tmp_path: Path) -> None:
     network = {"Id": NETWORK, "Containers": inside}
 
     with answering(tmp_path / "docker.sock", {f"/networks/{NETWORK}": network}) as engine:
-        assert {ENDPOINT: WEB} == engine.endpoints_of(NETWORK)
+        residents = engine.residents(NETWORK)
+
+    assert Residents(containers={ENDPOINT: WEB}, arriving={EndpointId("e2" * 32): "other"}) == residents
 
 
 @pytest.mark.parametrize(
