@@ -10,8 +10,8 @@ is no guess:
 2. names are reserved: no other container can have this one meanwhile;
 3. so the name is looked up between two looks at the network, and counts only if both show the endpoint under it.
 
-Source: daemon/network.go (buildContainerAttachments), daemon/rename.go, daemon/delete.go (the lock before releaseName) of
-moby at v20.10.24, v28.5.2 and docker-v29.7.2.
+Source: daemon/network.go (buildContainerAttachments), daemon/rename.go, daemon/delete.go (the lock before releaseName)
+of moby at v20.10.24, v28.5.2 and docker-v29.7.2.
 """
 
 from __future__ import annotations
