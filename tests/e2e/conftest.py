@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,8 @@ from tests.support.node import Node
 from tests.support.plugin import NAME
 from tests.support.testbed import Testbed, debian_with_docker
 
+_NUMBERS: Final = itertools.count(1)
+"""Every module has a node of its own, and no machine is made twice."""
 _FIGURES: Final = pytest.StashKey[list[str]]()
 
 
@@ -59,9 +62,9 @@ def testbed(figures: list[str]) -> Iterator[Testbed]:
 def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str]) -> Iterator[Node]:
     """One node with its plugin's own etcd, on this Debian's engine and on the one of Debian unstable."""
     if request.param == "20.10":
-        node = testbed.node("a20", enable=False)
+        node = testbed.node(f"a20-{next(_NUMBERS)}", enable=False)
     else:
-        node = testbed.node("a28", base=debian_with_docker("sid"), enable=False)
+        node = testbed.node(f"a28-{next(_NUMBERS)}", base=debian_with_docker("sid"), enable=False)
     version = node.engine.version()
     # Debian unstable moves on: a newer engine than 28 is as good a test.
     assert version.startswith("20.10.") if request.param == "20.10" else int(version.split(".")[0]) >= 28, version
