@@ -62,9 +62,9 @@ def testbed(figures: list[str]) -> Iterator[Testbed]:
 def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str]) -> Iterator[Node]:
     """One node with its plugin's own etcd, on this Debian's engine and on the one of Debian unstable."""
     if request.param == "20.10":
-        node = testbed.node(f"a20-{next(_NUMBERS)}", enable=False)
+        node = testbed.node(f"a20n{next(_NUMBERS)}", enable=False)
     else:
-        node = testbed.node(f"a28-{next(_NUMBERS)}", base=debian_with_docker("sid"), enable=False)
+        node = testbed.node(f"a28n{next(_NUMBERS)}", base=debian_with_docker("sid"), enable=False)
     version = node.engine.version()
     # Debian unstable moves on: a newer engine than 28 is as good a test.
     assert version.startswith("20.10.") if request.param == "20.10" else int(version.split(".")[0]) >= 28, version
