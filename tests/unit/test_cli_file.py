@@ -336,7 +336,7 @@ def test_interrupt_is_quiet(hawse_file: Path, tmp_path: Path) -> None:
         )
         assert asked.wait(10)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = process.communicate(timeout=60)
 
     assert (stdout, stderr) == (b"", b"")
     assert process.returncode == -signal.SIGINT

@@ -421,7 +421,7 @@ def test_following_shows_flows_as_they_come_and_an_interrupt_is_quiet(world: Flo
         assert _line(process.stderr).startswith("warning: 9 flows are missing")
 
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = process.communicate(timeout=60)
         world.log.stop()
 
     assert (stdout, stderr.strip()) == ("", "Aborted!")
