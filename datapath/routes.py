@@ -12,7 +12,9 @@ import ipaddress
 import logging
 import socket
 import struct
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from datapath.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, Request, attributes
@@ -27,13 +29,55 @@ _RTM_DELROUTE: Final = 25
 _RTM_GETROUTE: Final = 26
 _OUR_PROTOCOL: Final = 104
 """Of /etc/iproute2/rt_protos nobody's; the letter h."""
-_MAIN_TABLE: Final = 254
+MAIN_TABLE: Final = 254
 _SCOPE_LINK: Final = 253
 _UNICAST: Final = 1
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _RTA_DST: Final = 1
 _RTA_OIF: Final = 4
+_RTA_PRIORITY: Final = 6
+_RTA_TABLE: Final = 15
 _GONE: Final = frozenset({errno.ESRCH, errno.ENODEV})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One IPv4 route of the host."""
+
+    network: ipaddress.IPv4Network
+    table: int
+    protocol: int
+    """Who made it."""
+    ifindex: int | None
+    """None for one that leads into no single interface."""
+    metric: int
+
+
+def ipv4_routes(netlink: Netlink) -> Sequence[Route]:
+    """Every IPv4 route of the host, of all tables.
+
+    Raises:
+        LinkError: the kernel refused.
+    """
+    message = rtmsg()
+    message["family"] = socket.AF_INET
+    found: list[Route] = []
+    for payload in netlink.dump("list routes", Request(message, _RTM_GETROUTE)):
+        family, bits, _, _, table, protocol, _, _, _ = _RTMSG.unpack_from(payload)
+        if family != socket.AF_INET:
+            continue
+        parts = dict(attributes(payload[_RTMSG.size :]))
+        found.append(
+            Route(
+                network=ipaddress.IPv4Network((parts.get(_RTA_DST, bytes(4)), bits)),
+                # The field of the header has 8 bits; larger numbers stand in the attribute only.
+                table=_number(parts[_RTA_TABLE]) if _RTA_TABLE in parts else table,
+                protocol=protocol,
+                ifindex=_number(parts[_RTA_OIF]) if _RTA_OIF in parts else None,
+                metric=_number(parts.get(_RTA_PRIORITY, b"")),
+            )
+        )
+    return found
 
 
 class Routes:
@@ -78,23 +122,22 @@ class Routes:
                 )
 
     def _present(self, ifindex: int) -> set[IPNetwork]:
-        message = rtmsg()
-        message["family"] = socket.AF_INET
-        found: set[IPNetwork] = set()
-        for payload in self._netlink.dump("list routes", Request(message, _RTM_GETROUTE)):
-            _, bits, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(payload)
-            parts = dict(attributes(payload[_RTMSG.size :]))
-            if protocol != _OUR_PROTOCOL or parts.get(_RTA_OIF) != struct.pack("=I", ifindex):
-                continue
-            found.add(ipaddress.IPv4Network((parts.get(_RTA_DST, bytes(4)), bits)))
-        return found
+        return {
+            route.network
+            for route in ipv4_routes(self._netlink)
+            if route.protocol == _OUR_PROTOCOL and route.ifindex == ifindex
+        }
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
 
 
 def _route(network: IPNetwork, ifindex: int, *more: tuple[str, object]) -> rtmsg:
     message = rtmsg()
     message["family"] = socket.AF_INET
     message["dst_len"] = network.prefixlen
-    message["table"] = _MAIN_TABLE
+    message["table"] = MAIN_TABLE
     message["proto"] = _OUR_PROTOCOL
     message["scope"] = _SCOPE_LINK
     message["type"] = _UNICAST

@@ -6,14 +6,14 @@ import contextlib
 import ipaddress
 import socket
 import struct
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from datapath.links import Link, Links
 from datapath.netlink import Netlink, Request, attributes
-from datapath.netlink_messages import ifaddrmsg, rtmsg
+from datapath.netlink_messages import ifaddrmsg
+from datapath.routes import MAIN_TABLE, ipv4_routes
 from model.addresses import IPAddress
 from model.errors import InvalidInput
 
@@ -21,16 +21,10 @@ VXLAN_OVERHEAD_BYTES: Final = 50
 """Outer Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 (RFC 7348); 70 over an IPv6 underlay."""
 
 _LOOPBACK_SCOPE: Final = 254
-_MAIN_TABLE: Final = 254
 _RTM_GETADDR: Final = 22
-_RTM_GETROUTE: Final = 26
 _IFADDRMSG: Final = struct.Struct("=BBBBI")
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
-_RTMSG: Final = struct.Struct("=BBBBBBBBI")
-_RTA_OIF: Final = 4
-_RTA_PRIORITY: Final = 6
-_RTA_TABLE: Final = 15
 
 
 class UnderlayNotFound(InvalidInput):
@@ -102,17 +96,9 @@ def _addresses(netlink: Netlink) -> Sequence[tuple[IPAddress, int]]:
 
 def _default_route_index(netlink: Netlink) -> int | None:
     """Interface of the default route with the lowest metric."""
-    message = rtmsg()
-    message["family"] = socket.AF_INET
-    routes: list[tuple[int, int]] = []
-    for payload in netlink.dump("list routes", Request(message, _RTM_GETROUTE)):
-        family, target_bits, *_ = _RTMSG.unpack_from(payload)
-        parts = dict(attributes(payload[_RTMSG.size :]))
-        table = _number(parts.get(_RTA_TABLE))
-        if family == socket.AF_INET and target_bits == 0 and table == _MAIN_TABLE and _RTA_OIF in parts:
-            routes.append((_number(parts.get(_RTA_PRIORITY)), _number(parts[_RTA_OIF])))
+    routes = [
+        (route.metric, route.ifindex)
+        for route in ipv4_routes(netlink)
+        if route.network.prefixlen == 0 and route.table == MAIN_TABLE and route.ifindex is not None
+    ]
     return min(routes)[1] if routes else None
-
-
-def _number(value: bytes | None) -> int:
-    return int.from_bytes(value or b"", sys.byteorder)
