@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from kvstore import keys
-from tests.support import leaks, plugin, wait
+from tests.support import leaks, wait
 from tests.support.disturb import kill_the_worker
 from tests.support.node import Node
 from tests.support.policies import PolicyAgent
@@ -85,9 +85,7 @@ def node(one_node: Node) -> Iterator[Node]:
     """A node with the network «net»; everything of the test is removed, one after the other."""
     one_node.create_network("net", "--subnet", "10.1.0.0/24", "--gateway", "10.1.0.1")
     yield one_node
-    one_node.remove(*one_node.engine("ps", "-aq").split())
-    for name in one_node.engine("network", "ls", "--filter", f"driver={plugin.NAME}", "-q").split():
-        one_node.engine("network", "rm", name)
+    one_node.remove_everything()
     for policy in one_node.hawse_json("policy", "ls")["policies"]:
         PolicyAgent(one_node).delete(policy["name"])
     forget_identities(one_node)

@@ -13,7 +13,7 @@ import pytest
 
 from kvstore import keys
 from model.ids import IDENTITY_INIT
-from tests.support import leaks, plugin, wait
+from tests.support import leaks, wait
 from tests.support.images import IMAGE
 from tests.support.node import Node
 from tests.support.record_watch import RecordWatch, Seen, watching_records
@@ -29,9 +29,7 @@ _FIRST_INSTRUCTION: Final = ("/bin/sh", "-c", ": >/started/$0; trap 'exit 0' TER
 def node(one_node: Node) -> Iterator[Node]:
     """A node on which every container and network of the test is removed, and nothing of them may stay."""
     yield one_node
-    one_node.remove(*one_node.engine("ps", "-aq").split())
-    for name in one_node.engine("network", "ls", "--filter", f"driver={plugin.NAME}", "-q").split():
-        one_node.engine("network", "rm", name)
+    one_node.remove_everything()
     leaks.check_addresses(one_node)
     leaks.check([one_node])
 

@@ -20,9 +20,7 @@ from tests.support.testbed import Testbed
 def node(one_node: Node) -> Iterator[Node]:
     """A node on which every container and network of the test is removed, and nothing of them may stay."""
     yield one_node
-    one_node.remove(*one_node.engine("ps", "-aq").split())
-    for name in one_node.engine("network", "ls", "--filter", f"driver={plugin.NAME}", "-q").split():
-        one_node.engine("network", "rm", name)
+    one_node.remove_everything()
     leaks.check_addresses(one_node)
     leaks.check([one_node])
 

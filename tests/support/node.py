@@ -76,6 +76,12 @@ class Node:
         for container in containers:
             self.engine("rm", "-f", container)
 
+    def remove_everything(self) -> None:
+        """Remove every container, and every network of hawse."""
+        self.remove(*self.engine("ps", "-aq").split())
+        for name in self.engine("network", "ls", "--filter", f"driver={NAME}", "-q").split():
+            self.engine("network", "rm", name)
+
     def execute(self, container: str, *argv: str) -> shell.Result:
         """Run a command in a container to its end, whatever that is."""
         return self.engine.run("exec", container, *argv)
