@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.remotes import RemoteTable
-from datapath.api import Datapath
+from datapath.api import Datapath, NetworkSpec
 from kvstore.backoff import Backoff
 from model.clock import Clock, SystemClock
 from model.errors import DatapathError
@@ -192,7 +192,9 @@ class ForwardingController:
         self._datapath.replace_nodes(self._table.tunnels())
         self._datapath.replace_remotes(self._table.remotes())
         networks = [entry.value for entry in self._networks.items().values()]
-        self._datapath.replace_networks({network.pool: network.vni for network in networks if _open(network)})
+        self._datapath.replace_networks(
+            {network.pool: NetworkSpec(vni=network.vni) for network in networks if _open(network)}
+        )
         self._compared_at_s = self._clock.monotonic_s()
 
     def _write(self, dirty: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 _FieldsType = list[tuple[str, Any]]
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 ROUTER_MAC: Final = 0x026861777365
 """of every host end and of the tunnel device"""
 IDENTITY_HOST: Final = 1
@@ -53,6 +53,17 @@ IPCACHE_MAX: Final = 262144
 NODES_MAX: Final = 16384
 METRICS_MAX: Final = 512
 """256 reasons in 2 directions"""
+SERVICES_MAX: Final = 65536
+TABLES_MAX: Final = 16384
+"""services that have backends"""
+SERVICE_SOCKETS_MAX: Final = 65536
+NAT_MAX: Final = 262144
+"""two entries for each connection"""
+PUBLISHED_MAX: Final = 65536
+DEVICES_MAX: Final = 64
+ROUTED_MAX: Final = 1024
+NAT_TRIES: Final = 32
+"""ports that are tried for a connection"""
 
 
 class Direction(enum.IntEnum):
@@ -91,10 +102,15 @@ class DropReason(enum.IntEnum):
     NO_TUNNEL_KEY = 147, "Error retrieving tunnel key"
     UNKNOWN_L3_TARGET = 150, "Unknown L3 target address"
     CT_CREATE_FAILED = 155, "CT: Map insertion failed"
+    NO_SERVICE_BACKEND = 158, "Service backend not found"
     NO_TUNNEL_ENDPOINT = 160, "No tunnel/encapsulation endpoint"
     NO_CONFIGURATION = 165, "No configuration"
     UNSUPPORTED_L2 = 166, "Unsupported L2 protocol"
+    NAT_NO_MAPPING = 167, "No mapping for NAT masquerade"
+    NAT_UNSUPPORTED = 168, "Unsupported protocol for NAT masquerade"
     INVALID_IDENTITY = 171, "Invalid identity"
+    FRAGMENTATION_NEEDED = 136, "Fragmentation needed"
+    WRITE_FAILED = 141, "Error writing to packet"
     FRAGMENT_NOT_FOUND = 175, "First logical datagram fragment not found"
     POLICY_DENY = 181, "Policy denied by denylist"
     VLAN_FILTERED = 182, "VLAN filtered"
@@ -103,6 +119,7 @@ class DropReason(enum.IntEnum):
     MULTICAST = 226, "Multicast and broadcast are not supported"
     UNKNOWN_NODE = 227, "Tunnel packet from unknown node"
     NOT_LOCAL = 228, "Tunnel packet for another node"
+    BACKEND_GONE = 229, "Connection to an address that is gone"
 
 
 class EndpointKey(ctypes.Structure):
@@ -159,6 +176,20 @@ class IpcacheKey(ctypes.Structure):
     """address inside the network"""
 
 
+class IpcacheFlags(enum.IntEnum):
+    """``enum ipcache_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> IpcacheFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    GONE = 1, "its node is lost: connections to it are reset"
+
+
 class IpcacheValue(ctypes.Structure):
     """``struct ipcache_value``, 32 bytes."""
 
@@ -174,7 +205,7 @@ class IpcacheValue(ctypes.Structure):
     ifindex: int
     """host end of the veth pair on this host; 0 = on another"""
     flags: int
-    """0; none defined yet"""
+    """enum ipcache_flags"""
     identity: int
     """security identity"""
     mac: ctypes.Array[Any]
@@ -221,7 +252,8 @@ class ConfigValue(ctypes.Structure):
         ("policy_epoch", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("host_ifindex", ctypes.c_uint32),
-        ("unused", ctypes.c_uint32),
+        ("nat_port_first", ctypes.c_uint16),
+        ("nat_port_last", ctypes.c_uint16),
     ]
     node_address: ctypes.Array[Any]
     """source of tunnel packets; all zero = not configured"""
@@ -235,8 +267,10 @@ class ConfigValue(ctypes.Structure):
     """enum config_flags"""
     host_ifindex: int
     """our end of the pair to the host's own stack; 0 = none"""
-    unused: int
-    """0"""
+    nat_port_first: int
+    """masqueraded connections get a port from here, this machine's order"""
+    nat_port_last: int
+    """to here; 0 = nothing is masqueraded"""
 
 
 class ConfigFlags(enum.IntEnum):
@@ -251,6 +285,7 @@ class ConfigFlags(enum.IntEnum):
         return member
 
     AUDIT = 1, "what policy denies is reported and passes"
+    PUBLISHED = 2, "hawse_published is not empty"
 
 
 class IdentityFlags(enum.IntEnum):
@@ -344,14 +379,284 @@ class PrefixValue(ctypes.Structure):
     """local to this node"""
 
 
+class NetworkFlags(enum.IntEnum):
+    """``enum network_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> NetworkFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    ROUTED = 1, "leaves the host with its containers' addresses, not the host's"
+
+
 class NetworkValue(ctypes.Structure):
-    """``struct network_value``, 4 bytes."""
+    """``struct network_value``, 8 bytes."""
 
     _fields_: ClassVar[_FieldsType] = [
         ("vni", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
     ]
     vni: int
     """network"""
+    flags: int
+    """enum network_flags"""
+
+
+class RoutedValue(ctypes.Structure):
+    """``struct routed_value``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("flags", ctypes.c_uint32),
+    ]
+    flags: int
+    """0; none defined yet"""
+
+
+class DeviceKey(ctypes.Structure):
+    """``struct device_key``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("ifindex", ctypes.c_uint32),
+    ]
+    ifindex: int
+    """interface"""
+
+
+class DeviceValue(ctypes.Structure):
+    """``struct device_value``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("flags", ctypes.c_uint32),
+    ]
+    address: int
+    """IPv4 address that masqueraded packets get"""
+    flags: int
+    """0; none defined yet"""
+
+
+class ServiceKey(ctypes.Structure):
+    """``struct service_key``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("protocol", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8),
+    ]
+    address: int
+    """virtual address"""
+    port: int
+    """0 = all"""
+    protocol: int
+    """of IP; 0 = all"""
+    unused: int
+    """0"""
+
+
+class ServiceFlags(enum.IntEnum):
+    """``enum service_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> ServiceFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    AFFINITY = 1, "a client keeps its backend"
+
+
+class ServiceValue(ctypes.Structure):
+    """``struct service_value``, 16 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("table", ctypes.c_uint32),
+        ("slots", ctypes.c_uint32),
+        ("vni", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    ]
+    table: int
+    """key of hawse_tables"""
+    slots: int
+    """of that table; 0 = there is no backend"""
+    vni: int
+    """network that the address is in"""
+    flags: int
+    """enum service_flags"""
+
+
+class TableKey(ctypes.Structure):
+    """``struct table_key``, 4 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("table", ctypes.c_uint32),
+    ]
+    table: int
+    """number"""
+
+
+class BackendValue(ctypes.Structure):
+    """``struct backend_value``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("unused", ctypes.c_uint16),
+    ]
+    address: int
+    """of the backend"""
+    port: int
+    """0 = the one that the client asked for"""
+    unused: int
+    """0"""
+
+
+class ServiceSocketKey(ctypes.Structure):
+    """``struct service_socket_key``, 16 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("cookie", ctypes.c_uint64),
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("unused", ctypes.c_uint16),
+    ]
+    cookie: int
+    """of the socket"""
+    address: int
+    """of the backend"""
+    port: int
+    """of the backend"""
+    unused: int
+    """0"""
+
+
+class ServiceSocketValue(ctypes.Structure):
+    """``struct service_socket_value``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("unused", ctypes.c_uint16),
+    ]
+    address: int
+    """virtual address"""
+    port: int
+    """port at it"""
+    unused: int
+    """0"""
+
+
+class PublishedKey(ctypes.Structure):
+    """``struct published_key``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("protocol", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8),
+    ]
+    address: int
+    """address of the host; 0 = every one"""
+    port: int
+    """port of the host"""
+    protocol: int
+    """of IP"""
+    unused: int
+    """0"""
+
+
+class PublishedValue(ctypes.Structure):
+    """``struct published_value``, 12 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("address", ctypes.c_uint32.__ctype_be__),
+        ("port", ctypes.c_uint16.__ctype_be__),
+        ("unused", ctypes.c_uint16),
+        ("vni", ctypes.c_uint32),
+    ]
+    address: int
+    """of the container"""
+    port: int
+    """of the container"""
+    unused: int
+    """0"""
+    vni: int
+    """network of the container"""
+
+
+class NatKey(ctypes.Structure):
+    """``struct nat_key``, 16 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("source", ctypes.c_uint32.__ctype_be__),
+        ("destination", ctypes.c_uint32.__ctype_be__),
+        ("source_port", ctypes.c_uint16.__ctype_be__),
+        ("destination_port", ctypes.c_uint16.__ctype_be__),
+        ("protocol", ctypes.c_uint32),
+    ]
+    source: int
+    """as it comes"""
+    destination: int
+    """as it comes"""
+    source_port: int
+    """of ICMP echo the id"""
+    destination_port: int
+    """of ICMP echo the id"""
+    protocol: int
+    """of IP"""
+
+
+class NatKind(enum.IntEnum):
+    """``enum nat_kind``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> NatKind:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    MASQUERADE = 0, "to the outside with an address of the host"
+    PUBLISHED = 1, "to a published port"
+    SERVICE = 2, "to a virtual address"
+
+
+class NatValue(ctypes.Structure):
+    """``struct nat_value``, 20 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("source", ctypes.c_uint32.__ctype_be__),
+        ("destination", ctypes.c_uint32.__ctype_be__),
+        ("source_port", ctypes.c_uint16.__ctype_be__),
+        ("destination_port", ctypes.c_uint16.__ctype_be__),
+        ("seen_s", ctypes.c_uint32),
+        ("kind", ctypes.c_uint8),
+        ("reply", ctypes.c_uint8),
+        ("unused", ctypes.c_uint16),
+    ]
+    source: int
+    """as it goes on"""
+    destination: int
+    """as it goes on"""
+    source_port: int
+    """of ICMP echo the id"""
+    destination_port: int
+    """of ICMP echo the id"""
+    seen_s: int
+    """last packet, CLOCK_MONOTONIC"""
+    kind: int
+    """enum nat_kind"""
+    reply: int
+    """1 = against the direction that opened the connection"""
+    unused: int
+    """0"""
 
 
 class ConntrackKey(ctypes.Structure):
@@ -392,6 +697,7 @@ class ConntrackFlags(enum.IntEnum):
     CLOSED_SOURCE = 4, "FIN from the end that opened it"
     CLOSED_TARGET = 8, "FIN from the other end"
     RESET = 16, "RST from either"
+    TRANSLATED = 32, "its packets are translated; see hawse_nat"
 
 
 class ConntrackValue(ctypes.Structure):

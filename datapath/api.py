@@ -23,6 +23,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from model.addresses import IPAddress, IPNetwork, MacAddress
@@ -42,6 +44,10 @@ class DatapathConfig:
     tunnel_port: int
     mtu_bytes: int
     """MTU of container interfaces that ask for no other."""
+    way_out: WayOut | None = None
+    """None: nothing is masqueraded."""
+    cgroup: Path | None = None
+    """cgroup v2 folder above all containers, for translation at sockets; None: it is not wanted or there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,8 @@ class RemoteEndpoint:
     tunnel_endpoint: IPAddress
     """Underlay address of the node it is on."""
     identity: IdentityId
+    gone: bool = False
+    """Its node is lost: connections to it are reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,110 @@ class Place:
     """Underlay address of its node; None = this host."""
     ifindex: int
     """Host end of the veth pair on this host, 0 = on another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """Where a service is asked for: a virtual address, and a port of it or all."""
+
+    address: IPv4Address
+    vni: Vni
+    """Network that the address is in."""
+    port: int = 0
+    """0: every port; the backend gets the one that the client asked for."""
+    protocol: int = 0
+    """IP protocol number; 0 with port 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Who answers for a service."""
+
+    address: IPv4Address
+    port: int = 0
+    """0: the port that the client asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balancing:
+    """How new connections to a frontend are spread; those that are open are not concerned."""
+
+    backends: tuple[Backend, ...] = ()
+    """Empty: connections are refused."""
+    table: Sequence[int] = ()
+    """Places in ``backends``, one for each slot of the table (Maglev); empty exactly when there is no backend."""
+    affinity: bool = False
+    """Whether a client keeps its backend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPort:
+    """A port of this host."""
+
+    port: int
+    protocol: int
+    """IP protocol number."""
+    address: IPv4Address | None = None
+    """None: every address of the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedTarget:
+    """Where a published port leads to: a container of this host."""
+
+    address: IPv4Address
+    vni: Vni
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """One half of a translated connection: how its packets come, and how they go on."""
+
+    kind: str
+    """``masquerade``, ``published`` or ``service``."""
+    protocol: int
+    source: IPv4Address
+    source_port: int
+    destination: IPv4Address
+    destination_port: int
+    new_source: IPv4Address
+    new_source_port: int
+    new_destination: IPv4Address
+    new_destination_port: int
+    reply: bool
+    """Whether these packets go against the direction that opened the connection."""
+    idle_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayOut:
+    """How packets leave for the outside."""
+
+    first_port: int
+    """Masqueraded connections get a port from here ..."""
+    last_port: int
+    """... to here; the host itself must use none of them."""
+    routed: tuple[IPv4Network, ...] = ()
+    """Ranges that are reached with the container's own address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """A network that has a way out."""
+
+    vni: Vni
+    routed: bool = False
+    """Whether its packets leave the host with their containers' addresses: the outside has a route back."""
+
+
+class TranslationMode(enum.StrEnum):
+    """Where virtual addresses are translated."""
+
+    SOCKET = "socket"
+    """At connect() and sendmsg(), by programs at a control group."""
+    PACKET = "packet"
+    """In every packet."""
 
 
 class Direction(enum.StrEnum):
@@ -193,8 +305,39 @@ class Datapath(Protocol):
         """Accept tunnel packets from exactly these underlay addresses."""
         ...
 
-    def replace_networks(self, networks: Mapping[IPNetwork, Vni]) -> None:
+    def replace_networks(self, networks: Mapping[IPNetwork, NetworkSpec]) -> None:
         """Let exactly these pools reach their host and be reached by it: those of networks that are not internal."""
+        ...
+
+    def replace_services(self, services: Mapping[Frontend, Balancing]) -> None:
+        """Spread new connections to exactly these frontends.
+
+        Every virtual address gets an entry for all its ports, also when only some are served (connections to the others
+        are refused). What has not changed is not written; a changed table takes the place of the old one at once.
+
+        Raises:
+            Exhausted: they do not fit; nothing of what did not fit is served.
+        """
+        ...
+
+    def services(self) -> Mapping[Frontend, Balancing]:
+        """The frontends and their tables, read from the kernel."""
+        ...
+
+    def replace_published(self, ports: Mapping[PublishedPort, PublishedTarget]) -> None:
+        """Lead exactly these ports of this host to containers."""
+        ...
+
+    def published(self) -> Mapping[PublishedPort, PublishedTarget]:
+        """The published ports, read from the kernel."""
+        ...
+
+    def translations(self) -> Sequence[Translation]:
+        """The translated connections, read from the kernel; two of each; expired ones are left out."""
+        ...
+
+    def translation_mode(self) -> TranslationMode | None:
+        """Where virtual addresses are translated; None before :meth:`start`."""
         ...
 
     def apply_policy(self, table: PolicyTable) -> int:

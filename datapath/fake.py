@@ -9,20 +9,27 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from datapath import entries, names
 from datapath.api import (
+    Balancing,
     DatapathConfig,
     EndpointSpec,
     Feature,
+    Frontend,
     IpcacheKey,
     LocalEndpoint,
+    NetworkSpec,
     PacketCounter,
     Place,
+    PublishedPort,
+    PublishedTarget,
     RemoteEndpoint,
+    Translation,
+    TranslationMode,
 )
 from datapath.flow_event import FlowEvent, FlowEvents, TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, HawseError
-from model.ids import EndpointId, Vni
+from model.ids import EndpointId
 
 
 class FakeDatapath:
@@ -31,6 +38,9 @@ class FakeDatapath:
     Attributes:
         remotes: the remote part of the ipcache.
         networks: the pools that reach their host.
+        balanced: the services.
+        ports: the published ports.
+        translated: what :meth:`translations` answers; for tests to fill.
         nodes: whose tunnel packets are accepted.
         packet_counters: what :meth:`counters` answers; for tests to set.
         policy: the table that was applied last, and ``epoch`` how often it changed.
@@ -44,7 +54,10 @@ class FakeDatapath:
         self.remotes: dict[IpcacheKey, RemoteEndpoint] = {}
         self.nodes: frozenset[IPAddress] = frozenset()
         self.packet_counters: list[PacketCounter] = []
-        self.networks: dict[IPNetwork, Vni] = {}
+        self.networks: dict[IPNetwork, NetworkSpec] = {}
+        self.balanced: dict[Frontend, Balancing] = {}
+        self.ports: dict[PublishedPort, PublishedTarget] = {}
+        self.translated: list[Translation] = []
         self.policy = PolicyTable()
         self.epoch = 0
         self.reported: list[FlowEvent] = []
@@ -117,10 +130,39 @@ class FakeDatapath:
         self._require_started("replace_nodes")
         self.nodes = frozenset(addresses)
 
-    def replace_networks(self, networks: Mapping[IPNetwork, Vni]) -> None:
+    def replace_networks(self, networks: Mapping[IPNetwork, NetworkSpec]) -> None:
         """See :meth:`datapath.api.Datapath.replace_networks`."""
         self._require_started("replace_networks")
         self.networks = dict(networks)
+
+    def replace_services(self, services: Mapping[Frontend, Balancing]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_services`."""
+        self._require_started("replace_services")
+        self.balanced = dict(services)
+
+    def services(self) -> Mapping[Frontend, Balancing]:
+        """See :meth:`datapath.api.Datapath.services`."""
+        self._require_started("services")
+        return dict(self.balanced)
+
+    def replace_published(self, ports: Mapping[PublishedPort, PublishedTarget]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_published`."""
+        self._require_started("replace_published")
+        self.ports = dict(ports)
+
+    def published(self) -> Mapping[PublishedPort, PublishedTarget]:
+        """See :meth:`datapath.api.Datapath.published`."""
+        self._require_started("published")
+        return dict(self.ports)
+
+    def translations(self) -> Sequence[Translation]:
+        """See :meth:`datapath.api.Datapath.translations`."""
+        self._require_started("translations")
+        return list(self.translated)
+
+    def translation_mode(self) -> TranslationMode | None:
+        """See :meth:`datapath.api.Datapath.translation_mode`."""
+        return None if self.config is None else TranslationMode.PACKET
 
     def apply_policy(self, table: PolicyTable) -> int:
         """See :meth:`datapath.api.Datapath.apply_policy`."""

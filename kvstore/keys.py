@@ -16,6 +16,9 @@ Keys are text and readable, because ``etcdctl get --prefix /hawse/v1/`` is an op
     /hawse/v1/policies/<name>                     PolicyRecord of a Policy
     /hawse/v1/policies/<namespace>/<name>         PolicyRecord of a NetworkPolicy
     /hawse/v1/enforced/<node>                     Enforcement: the policy revision that the node enforces
+    /hawse/v1/services/<id>                       Service
+    /hawse/v1/lost/<node>                         LostNode: the Swarm has given the host up
+    /hawse/v1/swarm-leader                        leased: the manager that writes services and lost nodes
     /hawse/v1/leader                              leased: the node that collects garbage for the cluster
 
 A pool is written with ``-`` for its ``/``: ``10.1.0.0-16``. Builders and parsers come in pairs; a parser refuses what
@@ -33,7 +36,7 @@ from typing import Final
 from model.addresses import IPAddress, IPNetwork
 from model.errors import InvalidInput
 from model.identities import IDENTITY_MAX, IDENTITY_MIN
-from model.ids import EndpointId, IdentityId, NodeName, Vni, endpoint_id, node_name
+from model.ids import EndpointId, IdentityId, NodeName, ServiceId, Vni, endpoint_id, node_name, service_id
 from model.labels import Labels
 
 ROOT: Final = "/hawse/v1/"
@@ -51,6 +54,9 @@ IDENTITY_IDS: Final = IDENTITIES + "id/"
 IDENTITY_LABELS: Final = IDENTITIES + "by-labels/"
 POLICIES: Final = ROOT + "policies/"
 ENFORCED: Final = ROOT + "enforced/"
+SERVICES: Final = ROOT + "services/"
+LOST: Final = ROOT + "lost/"
+SWARM_LEADER: Final = ROOT + "swarm-leader"
 LEADER: Final = ROOT + "leader"
 
 _DECIMAL: Final = re.compile(r"[1-9][0-9]{0,4}")
@@ -162,6 +168,30 @@ def policy(name: str) -> str:
 def enforced(name: NodeName) -> str:
     """Key of what a node says of the policies that it enforces."""
     return ENFORCED + name
+
+
+def service(ident: ServiceId) -> str:
+    """Key of a service."""
+    return SERVICES + ident
+
+
+def lost(name: NodeName) -> str:
+    """Key that exists while the Swarm has given a host up."""
+    return LOST + name
+
+
+def parse_service(key: str) -> ServiceId:
+    """Read the id from the key of a service."""
+    if not key.startswith(SERVICES):
+        raise _not(key, "a service")
+    return service_id(key.removeprefix(SERVICES))
+
+
+def parse_lost(key: str) -> NodeName:
+    """Read the name from the key of a lost node."""
+    if not key.startswith(LOST):
+        raise _not(key, "a lost node")
+    return node_name(key.removeprefix(LOST))
 
 
 def parse_identity(key: str) -> IdentityId:

@@ -10,6 +10,20 @@ from model.labels import Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A port of the host that leads to a container (``docker run -p``)."""
+
+    port: int
+    """Of the container."""
+    protocol: str
+    """``tcp``, ``udp`` or ``sctp``."""
+    host_port: int
+    """1 to 65535; the one that was chosen when the user left it open."""
+    host_address: IPAddress | None = None
+    """None: every address of the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """The value of ``/hawse/v1/endpoints/<node>/<endpoint id>``.
 
@@ -35,3 +49,7 @@ class Endpoint:
     """Path of the container's network namespace, once Join has said so."""
     created_at: str = ""
     """RFC 3339 in UTC."""
+    published: tuple[Publication, ...] = ()
+    """Ports of its host that lead here."""
+    unhealthy: bool = False
+    """Whether its container's health check says so, or has not passed yet."""

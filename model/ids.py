@@ -19,6 +19,9 @@ EndpointId = NewType("EndpointId", str)
 Vni = NewType("Vni", int)
 """VXLAN network identifier, 1 … 2^24 - 1; names one hawse network on the wire."""
 
+ServiceId = NewType("ServiceId", str)
+"""Names a service: the Swarm's id (25 base-36 digits), or ``label-<pool>-<name>``."""
+
 IdentityId = NewType("IdentityId", int)
 """Security identity, 16 bits; see ARCHITECTURE for the reserved ones."""
 
@@ -32,6 +35,7 @@ IDENTITY_REMOTE_NODE: Final = IdentityId(6)
 VNI_MIN: Final = 1
 VNI_MAX: Final = 2**24 - 1
 
+_SERVICE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _DOCKER_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 
@@ -82,3 +86,15 @@ def vni(number: int) -> Vni:
         msg = f"VNI {number} is outside {VNI_MIN} to {VNI_MAX}"
         raise InvalidInput(msg)
     return Vni(number)
+
+
+def service_id(text: str) -> ServiceId:
+    """Check a service id (it becomes part of an etcd key).
+
+    Raises:
+        InvalidInput: empty, longer than 255 characters, or with a character outside ``A-Za-z0-9_.-``.
+    """
+    if not _SERVICE_ID.fullmatch(text):
+        msg = f"service id {text[:80]!r} is not usable: 1 to 255 letters, digits, '-', '_' or '.'"
+        raise InvalidInput(msg)
+    return ServiceId(text)

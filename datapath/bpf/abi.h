@@ -15,36 +15,44 @@
  */
 #pragma once
 
-#define HAWSE_ABI_VERSION	 2
-#define HAWSE_ROUTER_MAC	 0x026861777365 /* of every host end and of the tunnel device */
-#define HAWSE_IDENTITY_HOST	 1		/* never accepted from the wire */
-#define HAWSE_IDENTITY_WORLD	 2
-#define HAWSE_IDENTITY_INIT	 5   /* labels are not known yet */
-#define HAWSE_IDENTITY_REMOTE	 6   /* the hosts of other nodes */
-#define HAWSE_IDENTITY_CLUSTER	 256 /* the first that was allocated for labels */
-#define HAWSE_IDENTITIES_MAX	 65536
-#define HAWSE_POLICY_MAX	 131072
-#define HAWSE_PREFIXES_MAX	 16384
-#define HAWSE_NETWORKS_MAX	 16384
-#define HAWSE_CONNTRACK_MAX	 262144
-#define HAWSE_FRAGMENTS_MAX	 8192
-#define HAWSE_EVENTS_BYTES	 4194304 /* a power of two */
-#define HAWSE_EVENTS_PER_S	 10000	 /* of each kind on each CPU, also the largest burst */
-#define HAWSE_RULE_NONE		 0
-#define HAWSE_RULE_UNKNOWN	 1  /* an identity is not known on this node yet */
-#define HAWSE_POLICY_BITS_ALL	 56 /* of a policy key: up to the direction */
-#define HAWSE_POLICY_BITS_PROTO	 64 /* up to the protocol */
-#define HAWSE_POLICY_BITS_PORT	 80 /* up to the port */
-#define HAWSE_TCP_TIMEOUT_S	 8000
-#define HAWSE_SYN_TIMEOUT_S	 60
-#define HAWSE_CLOSE_TIMEOUT_S	 10
-#define HAWSE_OTHER_TIMEOUT_S	 60  /* until an answer came */
-#define HAWSE_STREAM_TIMEOUT_S	 180 /* after it */
-#define HAWSE_ENDPOINT_ID_LENGTH 64  /* longest endpoint id that Docker gives */
-#define HAWSE_ENDPOINTS_MAX	 16384
-#define HAWSE_IPCACHE_MAX	 262144
-#define HAWSE_NODES_MAX		 16384
-#define HAWSE_METRICS_MAX	 512 /* 256 reasons in 2 directions */
+#define HAWSE_ABI_VERSION	  3
+#define HAWSE_ROUTER_MAC	  0x026861777365 /* of every host end and of the tunnel device */
+#define HAWSE_IDENTITY_HOST	  1		 /* never accepted from the wire */
+#define HAWSE_IDENTITY_WORLD	  2
+#define HAWSE_IDENTITY_INIT	  5   /* labels are not known yet */
+#define HAWSE_IDENTITY_REMOTE	  6   /* the hosts of other nodes */
+#define HAWSE_IDENTITY_CLUSTER	  256 /* the first that was allocated for labels */
+#define HAWSE_IDENTITIES_MAX	  65536
+#define HAWSE_POLICY_MAX	  131072
+#define HAWSE_PREFIXES_MAX	  16384
+#define HAWSE_NETWORKS_MAX	  16384
+#define HAWSE_CONNTRACK_MAX	  262144
+#define HAWSE_FRAGMENTS_MAX	  8192
+#define HAWSE_EVENTS_BYTES	  4194304 /* a power of two */
+#define HAWSE_EVENTS_PER_S	  10000	  /* of each kind on each CPU, also the largest burst */
+#define HAWSE_RULE_NONE		  0
+#define HAWSE_RULE_UNKNOWN	  1  /* an identity is not known on this node yet */
+#define HAWSE_POLICY_BITS_ALL	  56 /* of a policy key: up to the direction */
+#define HAWSE_POLICY_BITS_PROTO	  64 /* up to the protocol */
+#define HAWSE_POLICY_BITS_PORT	  80 /* up to the port */
+#define HAWSE_TCP_TIMEOUT_S	  8000
+#define HAWSE_SYN_TIMEOUT_S	  60
+#define HAWSE_CLOSE_TIMEOUT_S	  10
+#define HAWSE_OTHER_TIMEOUT_S	  60  /* until an answer came */
+#define HAWSE_STREAM_TIMEOUT_S	  180 /* after it */
+#define HAWSE_ENDPOINT_ID_LENGTH  64  /* longest endpoint id that Docker gives */
+#define HAWSE_ENDPOINTS_MAX	  16384
+#define HAWSE_IPCACHE_MAX	  262144
+#define HAWSE_NODES_MAX		  16384
+#define HAWSE_METRICS_MAX	  512 /* 256 reasons in 2 directions */
+#define HAWSE_SERVICES_MAX	  65536
+#define HAWSE_TABLES_MAX	  16384 /* services that have backends */
+#define HAWSE_SERVICE_SOCKETS_MAX 65536
+#define HAWSE_NAT_MAX		  262144 /* two entries for each connection */
+#define HAWSE_PUBLISHED_MAX	  65536
+#define HAWSE_DEVICES_MAX	  64
+#define HAWSE_ROUTED_MAX	  1024
+#define HAWSE_NAT_TRIES		  32 /* ports that are tried for a connection */
 
 enum direction {
 	DIRECTION_INGRESS = 0, /* ingress */
@@ -54,28 +62,34 @@ enum direction {
 /* Numbers and texts below 224 are Cilium's, so that its dashboards serve; the others are our own.
  */
 enum drop_reason {
-	REASON_FORWARDED = 0,	       /* Forwarded */
-	DROP_INVALID_SOURCE_MAC = 130, /* Invalid source mac */
-	DROP_INVALID_SOURCE_IP = 132,  /* Invalid source ip */
-	DROP_POLICY_DENIED = 133,      /* Policy denied */
-	DROP_INVALID_PACKET = 134,     /* Invalid packet */
-	DROP_CT_INVALID_HEADER = 135,  /* CT: Truncated or invalid header */
-	DROP_UNSUPPORTED_L3 = 139,     /* Unsupported L3 protocol */
-	DROP_NO_TUNNEL_KEY = 147,      /* Error retrieving tunnel key */
-	DROP_UNKNOWN_L3_TARGET = 150,  /* Unknown L3 target address */
-	DROP_CT_CREATE_FAILED = 155,   /* CT: Map insertion failed */
-	DROP_NO_TUNNEL_ENDPOINT = 160, /* No tunnel/encapsulation endpoint */
-	DROP_NO_CONFIGURATION = 165,   /* No configuration */
-	DROP_UNSUPPORTED_L2 = 166,     /* Unsupported L2 protocol */
-	DROP_INVALID_IDENTITY = 171,   /* Invalid identity */
-	DROP_FRAGMENT_NOT_FOUND = 175, /* First logical datagram fragment not found */
-	DROP_POLICY_DENY = 181,	       /* Policy denied by denylist */
-	DROP_VLAN_FILTERED = 182,      /* VLAN filtered */
-	DROP_UNKNOWN_ENDPOINT = 224,   /* Interface without endpoint entry */
-	DROP_INVALID_TARGET_MAC = 225, /* Target mac is not the router's */
-	DROP_MULTICAST = 226,	       /* Multicast and broadcast are not supported */
-	DROP_UNKNOWN_NODE = 227,       /* Tunnel packet from unknown node */
-	DROP_NOT_LOCAL = 228,	       /* Tunnel packet for another node */
+	REASON_FORWARDED = 0,		 /* Forwarded */
+	DROP_INVALID_SOURCE_MAC = 130,	 /* Invalid source mac */
+	DROP_INVALID_SOURCE_IP = 132,	 /* Invalid source ip */
+	DROP_POLICY_DENIED = 133,	 /* Policy denied */
+	DROP_INVALID_PACKET = 134,	 /* Invalid packet */
+	DROP_CT_INVALID_HEADER = 135,	 /* CT: Truncated or invalid header */
+	DROP_UNSUPPORTED_L3 = 139,	 /* Unsupported L3 protocol */
+	DROP_NO_TUNNEL_KEY = 147,	 /* Error retrieving tunnel key */
+	DROP_UNKNOWN_L3_TARGET = 150,	 /* Unknown L3 target address */
+	DROP_CT_CREATE_FAILED = 155,	 /* CT: Map insertion failed */
+	DROP_NO_SERVICE_BACKEND = 158,	 /* Service backend not found */
+	DROP_NO_TUNNEL_ENDPOINT = 160,	 /* No tunnel/encapsulation endpoint */
+	DROP_NO_CONFIGURATION = 165,	 /* No configuration */
+	DROP_UNSUPPORTED_L2 = 166,	 /* Unsupported L2 protocol */
+	DROP_NAT_NO_MAPPING = 167,	 /* No mapping for NAT masquerade */
+	DROP_NAT_UNSUPPORTED = 168,	 /* Unsupported protocol for NAT masquerade */
+	DROP_INVALID_IDENTITY = 171,	 /* Invalid identity */
+	DROP_FRAGMENTATION_NEEDED = 136, /* Fragmentation needed */
+	DROP_WRITE_FAILED = 141,	 /* Error writing to packet */
+	DROP_FRAGMENT_NOT_FOUND = 175,	 /* First logical datagram fragment not found */
+	DROP_POLICY_DENY = 181,		 /* Policy denied by denylist */
+	DROP_VLAN_FILTERED = 182,	 /* VLAN filtered */
+	DROP_UNKNOWN_ENDPOINT = 224,	 /* Interface without endpoint entry */
+	DROP_INVALID_TARGET_MAC = 225,	 /* Target mac is not the router's */
+	DROP_MULTICAST = 226,		 /* Multicast and broadcast are not supported */
+	DROP_UNKNOWN_NODE = 227,	 /* Tunnel packet from unknown node */
+	DROP_NOT_LOCAL = 228,		 /* Tunnel packet for another node */
+	DROP_BACKEND_GONE = 229,	 /* Connection to an address that is gone */
 };
 
 /* hawse_endpoints: the containers of this host, by the host end of their veth pair. */
@@ -100,10 +114,14 @@ struct ipcache_key {
 	__be32 address[4]; /* address inside the network */
 };
 
+enum ipcache_flags {
+	IPCACHE_GONE = 1, /* its node is lost: connections to it are reset */
+};
+
 struct ipcache_value {
 	__be32 tunnel_endpoint[4]; /* underlay address of its node; all zero = this host */
 	__u32 ifindex;		   /* host end of the veth pair on this host; 0 = on another */
-	__u32 flags;		   /* 0; none defined yet */
+	__u32 flags;		   /* enum ipcache_flags */
 	__u16 identity;		   /* security identity */
 	__u8 mac[6]; /* address of the container's end on this host; all zero = on another */
 };
@@ -130,11 +148,13 @@ struct config_value {
 	__u32 policy_epoch;	/* raised by every change of the policy maps */
 	__u32 flags;		/* enum config_flags */
 	__u32 host_ifindex;	/* our end of the pair to the host's own stack; 0 = none */
-	__u32 unused;		/* 0 */
+	__u16 nat_port_first; /* masqueraded connections get a port from here, this machine's order */
+	__u16 nat_port_last; /* to here; 0 = nothing is masqueraded */
 };
 
 enum config_flags {
-	CONFIG_AUDIT = 1, /* what policy denies is reported and passes */
+	CONFIG_AUDIT = 1,     /* what policy denies is reported and passes */
+	CONFIG_PUBLISHED = 2, /* hawse_published is not empty */
 };
 
 /* hawse_identities: what is known of an identity; an array, its index is the identity. */
@@ -176,8 +196,120 @@ struct prefix_value {
 };
 
 /* hawse_networks: pools that have a way out, by prefix_key; longest match. */
+enum network_flags {
+	NETWORK_ROUTED = 1, /* leaves the host with its containers' addresses, not the host's */
+};
+
 struct network_value {
-	__u32 vni; /* network */
+	__u32 vni;   /* network */
+	__u32 flags; /* enum network_flags */
+};
+
+/* hawse_routed: ranges that are reached without masquerade, by prefix_key; longest match. */
+struct routed_value {
+	__u32 flags; /* 0; none defined yet */
+};
+
+/* hawse_devices: interfaces to the outside that carry our programs. */
+struct device_key {
+	__u32 ifindex; /* interface */
+};
+
+struct device_value {
+	__be32 address; /* IPv4 address that masqueraded packets get */
+	__u32 flags;	/* 0; none defined yet */
+};
+
+/*
+ * hawse_services: virtual addresses. Port and protocol 0 stand for every port of the address, which
+ * the backend gets as it is; every virtual address has such an entry, also when it serves some
+ * ports only.
+ */
+struct service_key {
+	__be32 address; /* virtual address */
+	__be16 port;	/* 0 = all */
+	__u8 protocol;	/* of IP; 0 = all */
+	__u8 unused;	/* 0 */
+};
+
+enum service_flags {
+	SERVICE_AFFINITY = 1, /* a client keeps its backend */
+};
+
+struct service_value {
+	__u32 table; /* key of hawse_tables */
+	__u32 slots; /* of that table; 0 = there is no backend */
+	__u32 vni;   /* network that the address is in */
+	__u32 flags; /* enum service_flags */
+};
+
+/* hawse_tables: by number, an array map of backends for each service (Maglev, NSDI 2016). */
+struct table_key {
+	__u32 table; /* number */
+};
+
+struct backend_value {
+	__be32 address; /* of the backend */
+	__be16 port;	/* 0 = the one that the client asked for */
+	__u16 unused;	/* 0 */
+};
+
+/* hawse_service_sockets: what a socket that was connected to a backend asked for. */
+struct service_socket_key {
+	__u64 cookie;	/* of the socket */
+	__be32 address; /* of the backend */
+	__be16 port;	/* of the backend */
+	__u16 unused;	/* 0 */
+};
+
+struct service_socket_value {
+	__be32 address; /* virtual address */
+	__be16 port;	/* port at it */
+	__u16 unused;	/* 0 */
+};
+
+/* hawse_published: ports of this host that lead to a container. */
+struct published_key {
+	__be32 address; /* address of the host; 0 = every one */
+	__be16 port;	/* port of the host */
+	__u8 protocol;	/* of IP */
+	__u8 unused;	/* 0 */
+};
+
+struct published_value {
+	__be32 address; /* of the container */
+	__be16 port;	/* of the container */
+	__u16 unused;	/* 0 */
+	__u32 vni;	/* network of the container */
+};
+
+/*
+ * hawse_nat: translated connections. Each has two entries: packets of the one direction as they
+ * come, and those of the other.
+ */
+struct nat_key {
+	__be32 source;		 /* as it comes */
+	__be32 destination;	 /* as it comes */
+	__be16 source_port;	 /* of ICMP echo the id */
+	__be16 destination_port; /* of ICMP echo the id */
+	__u32 protocol;		 /* of IP */
+};
+
+enum nat_kind {
+	NAT_MASQUERADE = 0, /* to the outside with an address of the host */
+	NAT_PUBLISHED = 1,  /* to a published port */
+	NAT_SERVICE = 2,    /* to a virtual address */
+};
+
+struct nat_value {
+	__be32 source;		 /* as it goes on */
+	__be32 destination;	 /* as it goes on */
+	__be16 source_port;	 /* of ICMP echo the id */
+	__be16 destination_port; /* of ICMP echo the id */
+	__u32 seen_s;		 /* last packet, CLOCK_MONOTONIC */
+	__u8 kind;		 /* enum nat_kind */
+	__u8 reply;		 /* 1 = against the direction that opened the connection */
+	__u16 unused;		 /* 0 */
 };
 
 /*
@@ -198,6 +330,7 @@ enum conntrack_flags {
 	CONNTRACK_CLOSED_SOURCE = 4,  /* FIN from the end that opened it */
 	CONNTRACK_CLOSED_TARGET = 8,  /* FIN from the other end */
 	CONNTRACK_RESET = 16,	      /* RST from either */
+	CONNTRACK_TRANSLATED = 32,    /* its packets are translated; see hawse_nat */
 };
 
 /* Epoch, reason and direction are 8 aligned bytes, written at once. */

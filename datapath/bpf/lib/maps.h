@@ -52,6 +52,39 @@ BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct network_value, hawse_netw
 BPF_TABLE_PINNED("lru_hash", struct conntrack_key, struct conntrack_value, hawse_conntrack,
 		 HAWSE_CONNTRACK_MAX, HAWSE_MAPS "/hawse_conntrack", 0);
 
+/* Ranges that are reached without masquerade; a trie. */
+BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct routed_value, hawse_routed, HAWSE_ROUTED_MAX,
+		 HAWSE_MAPS "/hawse_routed", BPF_F_NO_PREALLOC);
+
+/* Interfaces to the outside. */
+BPF_TABLE_PINNED("hash", struct device_key, struct device_value, hawse_devices, HAWSE_DEVICES_MAX,
+		 HAWSE_MAPS "/hawse_devices", 0);
+
+/* Virtual addresses. */
+BPF_TABLE_PINNED("hash", struct service_key, struct service_value, hawse_services,
+		 HAWSE_SERVICES_MAX, HAWSE_MAPS "/hawse_services", BPF_F_NO_PREALLOC);
+
+/* What the array of one service's backends looks like; each has as many entries as it needs. */
+BPF_TABLE_PINNED("array", __u32, struct backend_value, hawse_table, 1, HAWSE_MAPS "/hawse_table",
+		 BPF_F_INNER_MAP);
+
+/* The arrays of backends. */
+BPF_TABLE_PINNED("hash_of_maps$hawse_table", struct table_key, int, hawse_tables, HAWSE_TABLES_MAX,
+		 HAWSE_MAPS "/hawse_tables", BPF_F_NO_PREALLOC);
+
+/* What sockets that were connected to a backend asked for. */
+BPF_TABLE_PINNED("lru_hash", struct service_socket_key, struct service_socket_value,
+		 hawse_service_sockets, HAWSE_SERVICE_SOCKETS_MAX,
+		 HAWSE_MAPS "/hawse_service_sockets", 0);
+
+/* Ports of this host that lead to containers. */
+BPF_TABLE_PINNED("hash", struct published_key, struct published_value, hawse_published,
+		 HAWSE_PUBLISHED_MAX, HAWSE_MAPS "/hawse_published", BPF_F_NO_PREALLOC);
+
+/* Translated connections. */
+BPF_TABLE_PINNED("lru_hash", struct nat_key, struct nat_value, hawse_nat, HAWSE_NAT_MAX,
+		 HAWSE_MAPS "/hawse_nat", 0);
+
 /* Ports of datagrams that come in fragments. */
 BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment_value, hawse_fragments,
 		 HAWSE_FRAGMENTS_MAX, HAWSE_MAPS "/hawse_fragments", 0);
