@@ -193,7 +193,11 @@ class ForwardingController:
         self._datapath.replace_remotes(self._table.remotes())
         networks = [entry.value for entry in self._networks.items().values()]
         self._datapath.replace_networks(
-            {network.pool: NetworkSpec(vni=network.vni) for network in networks if _open(network)}
+            {
+                network.pool: NetworkSpec(vni=network.vni, routed=not network.masquerade)
+                for network in networks
+                if _open(network)
+            }
         )
         self._compared_at_s = self._clock.monotonic_s()
 

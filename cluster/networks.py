@@ -55,12 +55,13 @@ class NetworkRegistry:
         gateway: IPAddress | None,
         internal: bool,
         mtu_bytes: int | None,
+        masquerade: bool = True,
     ) -> Network:
         """Make the pool's network if there is none, and note that ``holder`` knows it as ``docker_id``.
 
         Raises:
-            Conflict: the pool's network has another gateway, MTU or is not ``--internal`` alike; the message has its
-            value. Exhausted: no free VNI was found.
+            Conflict: the pool's network has another gateway or MTU, or is not ``--internal`` or masqueraded alike; the
+            message has its value. Exhausted: no free VNI was found.
         """
         wanted = Network(
             pool=pool,
@@ -68,6 +69,7 @@ class NetworkRegistry:
             gateway=gateway,
             internal=internal,
             mtu_bytes=mtu_bytes,
+            masquerade=masquerade,
             docker_ids=((holder, docker_id),),
         )
         key = keys.network(pool)
@@ -212,6 +214,12 @@ def _refuse_difference(known: Network, wanted: Network) -> None:
         raise Conflict(
             f"network {pool} exists already with {_mtu(known)}, not {_mtu(wanted)}; "
             "use the same com.docker.network.driver.mtu, or choose another --subnet"
+        )
+    if known.masquerade != wanted.masquerade:
+        has, what = ("is", "leave out -o") if known.masquerade else ("is not", "add -o")
+        raise Conflict(
+            f"network {pool} exists already and {has} masqueraded; {what} hawse.masquerade=false, "
+            "or choose another --subnet"
         )
 
 

@@ -14,7 +14,12 @@ MTU_MIN_BYTES: Final = 68
 """The smallest MTU of IPv4 (RFC 791)."""
 MTU_MAX_BYTES: Final = 65535
 
-_KNOWN: Final = (f"{MTU_OPTION} (bytes, {MTU_MIN_BYTES} to {MTU_MAX_BYTES})",)
+MASQUERADE_OPTION: Final = "hawse.masquerade"
+
+_KNOWN: Final = (
+    f"{MTU_OPTION} (bytes, {MTU_MIN_BYTES} to {MTU_MAX_BYTES})",
+    f"{MASQUERADE_OPTION} (true or false)",
+)
 
 ENGINE_PREFIX: Final = "com.docker."
 LABEL_PREFIX: Final = "label."
@@ -26,6 +31,8 @@ class NetworkOptions:
 
     mtu_bytes: int | None = None
     """None: the node's own."""
+    masquerade: bool = True
+    """Whether packets to the outside get the address of their host; false: the outside has a route to the subnet."""
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> Self:
@@ -34,11 +41,14 @@ class NetworkOptions:
         Raises:
             InvalidInput: an option that does not exist, or a value that breaks its rule.
         """
-        unknown = sorted(options.keys() - {MTU_OPTION})
+        unknown = sorted(options.keys() - {MTU_OPTION, MASQUERADE_OPTION})
         if unknown:
             raise InvalidInput(f"-o {', '.join(unknown)[:200]}: hawse has no such option; it knows {', '.join(_KNOWN)}")
         text = options.get(MTU_OPTION)
-        return cls(mtu_bytes=None if text is None else _mtu(text))
+        return cls(
+            mtu_bytes=None if text is None else _mtu(text),
+            masquerade=_truth(MASQUERADE_OPTION, options.get(MASQUERADE_OPTION, "true")),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +97,9 @@ def _mtu(text: str) -> int:
     if not MTU_MIN_BYTES <= int(text) <= MTU_MAX_BYTES:
         raise InvalidInput(f"-o {MTU_OPTION}={text} is outside {MTU_MIN_BYTES} to {MTU_MAX_BYTES} bytes")
     return int(text)
+
+
+def _truth(option: str, text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise InvalidInput(f"-o {option}={text[:40]} is neither true nor false")
+    return text == "true"

@@ -29,6 +29,7 @@ class NetworkRegistry(Protocol):
         gateway: IPAddress | None,
         internal: bool,
         mtu_bytes: int | None,
+        masquerade: bool,
     ) -> Network:
         """Make the network of the pool if there is none, and note that ``holder`` knows it as ``docker_id``.
 

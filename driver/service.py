@@ -286,6 +286,7 @@ class NetworkService:
                 gateway=None if internal else subnet.gateway,
                 internal=internal,
                 mtu_bytes=options.mtu_bytes,
+                masquerade=options.masquerade,
             )
             if subnet.reserved:
                 self._addresses.reserve(subnet.pool, subnet.reserved)

@@ -23,5 +23,7 @@ class Network:
     internal: bool = False
     mtu_bytes: int | None = None
     """``com.docker.network.driver.mtu`` of this network; None: the node's own."""
+    masquerade: bool = True
+    """False (``-o hawse.masquerade=false``): packets leave the hosts with their containers' addresses."""
     docker_ids: tuple[tuple[str, DockerNetworkId], ...] = field(default=())
     """Sorted pairs of (holder, Docker network id); the holder is a node name or ``@swarm``."""

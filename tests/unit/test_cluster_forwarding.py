@@ -11,7 +11,7 @@ import pytest
 
 from cluster.forwarding import ForwardingController
 from cluster.remotes import RemoteTable
-from datapath.api import IpcacheKey, RemoteEndpoint
+from datapath.api import IpcacheKey, NetworkSpec, RemoteEndpoint
 from datapath.fake import FakeDatapath
 from kvstore import keys
 from kvstore.backoff import Backoff
@@ -188,12 +188,16 @@ def test_networks_with_a_gateway_reach_their_host_and_internal_ones_do_not(world
     kernel = agent.kernel
     gateway = ipaddress.ip_address("10.2.0.1")
     open_pool, internal_pool = ipaddress.ip_network("10.2.0.0/24"), ipaddress.ip_network("10.3.0.0/24")
+    routed_pool, routed_gateway = ipaddress.ip_network("10.4.0.0/24"), ipaddress.ip_address("10.4.0.1")
+    routed = Network(pool=routed_pool, vni=Vni(10), gateway=routed_gateway, masquerade=False)
     world.put(keys.network(internal_pool), Network(pool=internal_pool, vni=Vni(9), internal=True))
+    world.put(keys.network(routed_pool), routed)
     world.put(keys.network(open_pool), Network(pool=open_pool, vni=Vni(8), gateway=gateway))
 
-    until("the network is known", lambda: kernel.networks == {open_pool: Vni(8)}, timeout_s=5)
+    known = {open_pool: NetworkSpec(vni=Vni(8)), routed_pool: NetworkSpec(vni=Vni(10), routed=True)}
+    until("the networks are known", lambda: kernel.networks == known, timeout_s=5)
 
-    world.store.txn([], [Delete(keys.network(open_pool))])
+    world.store.txn([], [Delete(keys.network(open_pool)), Delete(keys.network(routed_pool))])
     until("the network is gone", lambda: not kernel.networks, timeout_s=5)
 
 

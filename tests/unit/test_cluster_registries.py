@@ -72,6 +72,7 @@ def test_repeated_ensure_changes_nothing(world: ClusterWorld, node_a: Agent) -> 
         ({"gateway": None}, "exists already with gateway 10.1.0.1, not no gateway"),
         ({"internal": True, "gateway": None}, "exists already and is not internal; leave out --internal"),
         ({"mtu_bytes": 1400}, "exists already with the nodes' own MTU, not MTU 1400"),
+        ({"masquerade": False}, "exists already and is masqueraded; leave out -o hawse.masquerade=false"),
     ],
 )
 def test_different_options_on_one_pool_are_refused(

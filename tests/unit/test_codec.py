@@ -109,7 +109,7 @@ def test_a_bare_value_survives_the_store(kind: type[object], value: object) -> N
 def test_the_form_is_compact_in_order_of_declaration_and_without_none() -> None:
     data = codec.encode(Network(pool=ip_network("10.1.0.0/16"), vni=Vni(1)))
 
-    assert data == b'{"pool":"10.1.0.0/16","vni":1,"internal":false,"docker_ids":[]}'
+    assert data == b'{"pool":"10.1.0.0/16","vni":1,"internal":false,"masquerade":true,"docker_ids":[]}'
 
 
 def test_a_none_that_is_not_the_default_is_written() -> None:

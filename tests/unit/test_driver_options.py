@@ -13,6 +13,7 @@ from model.ids import NodeName
 from tests.support.driver_world import World, create_endpoint, create_network, join
 
 MTU = "com.docker.network.driver.mtu"
+MASQUERADE = "hawse.masquerade"
 SWARM_ID = "k2s7n8h0u3f1q5x9b4w6c7d8e"
 
 
@@ -34,6 +35,36 @@ def test_another_mtu_is_refused_with_its_range(text: str) -> None:
 
     assert MTU in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("options", "masquerade"), [({}, True), ({MASQUERADE: "true"}, True), ({MASQUERADE: "false"}, False)]
+)
+def test_a_network_is_masqueraded_unless_it_says_no(
+    world: World,
+    options: Mapping[str, str],
+    masquerade: bool,  # noqa: FBT001
+) -> None:
+    world.with_network(generic=options)
+
+    assert [masquerade] == [network.masquerade for network in world.networks.all()]
+
+
+@pytest.mark.parametrize("text", ["", "no", "False", "0", "x" * 5000])
+def test_what_is_no_truth_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"-o hawse\.masquerade=.* is neither true nor false") as caught:
+        NetworkOptions.parse({MASQUERADE: text})
+
+    assert len(str(caught.value)) < 200
+
+
+def test_masquerade_is_the_same_on_every_host(world: World) -> None:
+    world.with_network(generic={MASQUERADE: "false"})
+    with World(node=NodeName("node-2"), store=world.store) as other:
+        other.request_pool()
+        said = other.refused("NetworkDriver.CreateNetwork", create_network(network_id="6d" * 32))
+
+    assert "is not masqueraded; add -o hawse.masquerade=false" in said
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
