@@ -31,6 +31,23 @@ class _MapInfo(ctypes.Structure):
     ]
 
 
+class _MapOptions(ctypes.Structure):
+    """``struct bpf_map_create_opts`` of libbpf 1.0."""
+
+    _fields_: ClassVar = [
+        ("sz", ctypes.c_size_t),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint32),
+        ("map_ifindex", ctypes.c_uint32),
+    ]
+
+
 class _RunOptions(ctypes.Structure):
     """``struct bpf_test_run_opts`` of libbpf 1.0."""
 
@@ -126,6 +143,16 @@ def map_delete(fd: int, key: bytes) -> bool:
     return True
 
 
+def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:
+    """The key after this one (None: the first); None when that was the last."""
+    after = ctypes.create_string_buffer(key_bytes)
+    try:
+        _check(_libbpf().bpf_map_get_next_key(fd, key, after), "read keys of map")
+    except FileNotFoundError:
+        return None
+    return after.raw
+
+
 def map_lookup_batch(fd: int, token: bytes | None, count: int, info: MapInfo) -> tuple[bytes, bytes, int, bytes | None]:
     """Read up to ``count`` entries of a hash map from where ``token`` points (None: the beginning).
 
@@ -207,7 +234,15 @@ def map_type_works(map_type: int) -> bool:
     return _check(_libbpf().libbpf_probe_bpf_map_type(map_type, None), f"probe map type {map_type}") == 1
 
 
-def create_map(map_type: int, *, key_bytes: int, value_bytes: int, max_entries: int) -> int:
-    """Make an unnamed map; the caller closes the file descriptor."""
-    made = _libbpf().bpf_map_create(map_type, b"hawse_probe", key_bytes, value_bytes, max_entries, None)
+def create_map(
+    map_type: int, *, key_bytes: int, value_bytes: int, max_entries: int, name: str = "hawse_probe", flags: int = 0
+) -> int:
+    """Make a map that is pinned nowhere; the caller closes the file descriptor."""
+    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags)
+    made = _libbpf().bpf_map_create(map_type, name.encode(), key_bytes, value_bytes, max_entries, ctypes.byref(options))
     return _check(made, "create map")
+
+
+def open_map_by_id(number: int) -> int:
+    """Open a map that another map names; the caller closes the file descriptor."""
+    return _check(_libbpf().bpf_map_get_fd_by_id(number), f"open map {number}")

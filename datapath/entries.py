@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from datapath import abi
 from datapath.addresses import address, octets, words
-from datapath.api import EndpointSpec, IpcacheKey, Place, RemoteEndpoint
+from datapath.api import EndpointSpec, IpcacheKey, NetworkSpec, Place, RemoteEndpoint
 from model.addresses import IPAddress, MacAddress
 from model.errors import DatapathError, InvalidInput
 from model.ids import EndpointId, IdentityId, Vni
@@ -76,7 +76,11 @@ def local_place(spec: EndpointSpec, ifindex: int) -> abi.IpcacheValue:
 
 def remote_place(remote: RemoteEndpoint) -> abi.IpcacheValue:
     """Entry of hawse_ipcache for an address of another host."""
-    return abi.IpcacheValue(tunnel_endpoint=words(remote.tunnel_endpoint), identity=remote.identity)
+    return abi.IpcacheValue(
+        tunnel_endpoint=words(remote.tunnel_endpoint),
+        identity=remote.identity,
+        flags=abi.IpcacheFlags.GONE if remote.gone else 0,
+    )
 
 
 def place(key: abi.IpcacheKey, value: abi.IpcacheValue) -> tuple[IpcacheKey, Place]:
@@ -98,4 +102,13 @@ def remote_endpoint(value: abi.IpcacheValue) -> RemoteEndpoint | None:
     tunnel_endpoint = address(value.tunnel_endpoint)
     if tunnel_endpoint is None:
         return None
-    return RemoteEndpoint(tunnel_endpoint=tunnel_endpoint, identity=IdentityId(value.identity))
+    return RemoteEndpoint(
+        tunnel_endpoint=tunnel_endpoint,
+        identity=IdentityId(value.identity),
+        gone=bool(value.flags & abi.IpcacheFlags.GONE),
+    )
+
+
+def network_value(spec: NetworkSpec) -> abi.NetworkValue:
+    """Entry of hawse_networks."""
+    return abi.NetworkValue(vni=spec.vni, flags=abi.NetworkFlags.ROUTED if spec.routed else 0)

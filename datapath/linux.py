@@ -19,74 +19,42 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from datapath import abi, conntrack, entries, maps, names, pins, programs, source, tc
-from datapath.addresses import address as read_address
+from datapath import abi, conntrack, entries, names, nat, pins, programs, source, tc
 from datapath.addresses import words
 from datapath.api import (
+    Balancing,
     DatapathConfig,
     Direction,
     EndpointSpec,
     Feature,
+    Frontend,
     IpcacheKey,
     LocalEndpoint,
+    NetworkSpec,
     PacketCounter,
     Place,
+    PublishedPort,
+    PublishedTarget,
     RemoteEndpoint,
+    Translation,
+    TranslationMode,
 )
-from datapath.event_ring import EventRing
 from datapath.features import probe_features
 from datapath.flow_event import FlowEvents, TrackedConnection
 from datapath.links import Link, Links, vxlan_is_usable
-from datapath.maps import TypedMap
 from datapath.netlink import Netlink
+from datapath.open_maps import OpenMaps
 from datapath.pins import Pins
-from datapath.policy_maps import PolicyMaps, prefix_key
+from datapath.policy_maps import prefix_key
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from datapath.routes import Routes
 from model.addresses import IPAddress, IPNetwork, MacAddress
 from model.errors import DatapathError, LinkError
-from model.ids import EndpointId, Vni
+from model.ids import EndpointId
 
 log = logging.getLogger(__name__)
 
-_CONFIG_INDEX: Final = 0
 _DIRECTIONS: Final = {abi.Direction.INGRESS: Direction.INGRESS, abi.Direction.EGRESS: Direction.EGRESS}
-
-
-class _Maps:
-    """The open maps."""
-
-    def __init__(self, folder: Path, files: Sequence[str]) -> None:
-        with contextlib.ExitStack() as undo:
-            self.endpoints = TypedMap(folder, "hawse_endpoints", maps.ENDPOINTS)
-            undo.callback(self.endpoints.close)
-            self.ipcache = TypedMap(folder, "hawse_ipcache", maps.IPCACHE)
-            undo.callback(self.ipcache.close)
-            self.nodes = TypedMap(folder, "hawse_nodes", maps.NODES)
-            undo.callback(self.nodes.close)
-            self.config = TypedMap(folder, "hawse_config", maps.CONFIG)
-            undo.callback(self.config.close)
-            self.metrics = TypedMap(folder, "hawse_metrics", maps.METRICS)
-            undo.callback(self.metrics.close)
-            self.conntrack = TypedMap(folder, "hawse_conntrack", maps.CONNTRACK)
-            undo.callback(self.conntrack.close)
-            self.event_limits = TypedMap(folder, "hawse_event_limits", maps.EVENT_LIMITS)
-            undo.callback(self.event_limits.close)
-            self.events = EventRing(folder, files)
-            undo.callback(self.events.close)
-            policy = TypedMap(folder, "hawse_policy", maps.POLICY)
-            undo.callback(policy.close)
-            identities = TypedMap(folder, "hawse_identities", maps.IDENTITIES)
-            undo.callback(identities.close)
-            prefixes = TypedMap(folder, "hawse_prefixes", maps.PREFIXES)
-            undo.callback(prefixes.close)
-            self.networks = TypedMap(folder, "hawse_networks", maps.NETWORKS)
-            undo.callback(self.networks.close)
-            self.policy = PolicyMaps(policy, identities, prefixes)
-            self._close = undo.pop_all()
-
-    def close(self) -> None:
-        self._close.close()
 
 
 class LinuxDatapath:
@@ -104,7 +72,7 @@ class LinuxDatapath:
         self._netlink = Netlink()
         self._links = Links(self._netlink)
         self._routes = Routes(self._netlink)
-        self._maps: _Maps | None = None
+        self._maps: OpenMaps | None = None
         self._programs: programs.Programs | None = None
         self._local: dict[IpcacheKey, int] = {}
         self._shadowed: dict[IpcacheKey, RemoteEndpoint] = {}
@@ -116,14 +84,12 @@ class LinuxDatapath:
             pins.require_bpf_file_system(self._pins.root)
             self._release()
             self._programs = programs.open_programs(self._pins, self._program_folder)
-            self._maps = _Maps(self._pins.maps, source.build(self._pins, self._program_folder).files)
+            self._maps = OpenMaps(self._pins.maps, source.build(self._pins, self._program_folder).files)
             tunnel = self._ensure_tunnel(config)
-            value = self._config_value()
-            value.host_ifindex = self._ensure_host_pair(config)
-            value.node_address = words(config.node_address)
-            value.tunnel_ifindex = tunnel.ifindex
-            value.abi_version = abi.ABI_VERSION
-            self._maps.config.update(abi.ArrayKey(index=_CONFIG_INDEX), value)
+            host_ifindex = self._ensure_host_pair(config)
+            self._maps.config.describe_host(config, tunnel_ifindex=tunnel.ifindex, host_ifindex=host_ifindex)
+            routed = config.way_out.routed if config.way_out else ()
+            self._maps.routed.sync((prefix_key(prefix), abi.RoutedValue()) for prefix in routed)
             self._adopt_endpoints()
             for folder in (*self._pins.other_programs(self._programs.digest), *self._pins.other_versions()):
                 pins.remove(folder)
@@ -231,38 +197,64 @@ class LinuxDatapath:
         with self._lock:
             self._open_maps.nodes.sync(wanted)
 
-    def replace_networks(self, networks: Mapping[IPNetwork, Vni]) -> None:
+    def replace_networks(self, networks: Mapping[IPNetwork, NetworkSpec]) -> None:
         """See :meth:`datapath.api.Datapath.replace_networks`."""
         with self._lock:
-            source = read_address(self._config_value().node_address)
+            source = self._open_maps.config.node_address
             host = self._links.find(names.HOST_IFNAME)
             if source is None or host is None:
                 raise DatapathError(f"interface {names.HOST_IFNAME} is missing; it is made when the agent starts")
             self._open_maps.networks.sync(
-                (prefix_key(pool), abi.NetworkValue(vni=vni)) for pool, vni in networks.items()
+                (prefix_key(pool), entries.network_value(spec)) for pool, spec in networks.items()
             )
             self._routes.replace(networks, ifindex=host.ifindex, source=source)
 
     def apply_policy(self, table: PolicyTable) -> int:
         """See :meth:`datapath.api.Datapath.apply_policy`."""
         with self._lock:
-            policy, config, index = self._open_maps.policy, self._open_maps.config, abi.ArrayKey(index=_CONFIG_INDEX)
-            value = self._config_value()
-            flags = abi.ConfigFlags.AUDIT if table.audit else 0
+            policy, config = self._open_maps.policy, self._open_maps.config
             try:
                 policy.apply(table)
-                if value.flags != flags:
-                    # Before the epoch: what is judged under the new one must not go by the old flags.
-                    value.flags = flags
-                    config.update(index, value)
+                # Before the epoch: what is judged under the new one must not go by the old flags.
+                if config.set_flag(abi.ConfigFlags.AUDIT, on=table.audit):
                     policy.unsettled = True
             finally:
                 # Also when it failed: a connection may have been judged by what has been taken back.
                 if policy.unsettled:
-                    value.policy_epoch = (value.policy_epoch + 1) % 2**32
-                    config.update(index, value)
+                    config.raise_policy_epoch()
                     policy.unsettled = False
-            return value.policy_epoch
+            return config.read().policy_epoch
+
+    def replace_services(self, services: Mapping[Frontend, Balancing]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_services`."""
+        with self._lock:
+            self._open_maps.services.replace(services)
+
+    def services(self) -> Mapping[Frontend, Balancing]:
+        """See :meth:`datapath.api.Datapath.services`."""
+        with self._lock:
+            return self._open_maps.services.read()
+
+    def replace_published(self, ports: Mapping[PublishedPort, PublishedTarget]) -> None:
+        """See :meth:`datapath.api.Datapath.replace_published`."""
+        with self._lock:
+            self._open_maps.published.replace(ports)
+            self._open_maps.config.set_flag(abi.ConfigFlags.PUBLISHED, on=bool(ports))
+
+    def published(self) -> Mapping[PublishedPort, PublishedTarget]:
+        """See :meth:`datapath.api.Datapath.published`."""
+        with self._lock:
+            return self._open_maps.published.read()
+
+    def translations(self) -> Sequence[Translation]:
+        """See :meth:`datapath.api.Datapath.translations`."""
+        with self._lock:
+            return list(nat.translations(self._open_maps.nat, now_s=int(time.monotonic())))
+
+    def translation_mode(self) -> TranslationMode | None:
+        """See :meth:`datapath.api.Datapath.translation_mode`."""
+        with self._lock:
+            return None if self._maps is None else TranslationMode.PACKET
 
     def policy_entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
         """See :meth:`datapath.api.Datapath.policy_entries`."""
@@ -336,7 +328,7 @@ class LinuxDatapath:
             self._netlink.close()
 
     @property
-    def _open_maps(self) -> _Maps:
+    def _open_maps(self) -> OpenMaps:
         if self._maps is None:
             raise DatapathError("the datapath has not been started")
         return self._maps
@@ -346,10 +338,6 @@ class LinuxDatapath:
         if self._programs is None:
             raise DatapathError("the datapath has not been started")
         return self._programs
-
-    def _config_value(self) -> abi.ConfigValue:
-        value = self._open_maps.config.lookup(abi.ArrayKey(index=_CONFIG_INDEX))
-        return abi.ConfigValue() if value is None else value
 
     def _release(self) -> None:
         """Close what :meth:`start` opened."""

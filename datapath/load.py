@@ -22,11 +22,12 @@ from typing import Any
 from datapath import bpf_syscalls, pins, source
 from datapath.abi import ArrayKey
 from datapath.kernel_shim import kernel_shim
-from datapath.maps import LAYOUTS, field_layout
+from datapath.maps import LAYOUTS, MapReference, field_layout
 from datapath.pins import Pins
 from model.errors import AbiMismatch, HawseError, ProgramLoadError
 
 EXIT_ABI_MISMATCH = 3
+_NO_HOOK = -1
 
 
 def load(where: Pins, folder: Path = source.FOLDER) -> None:
@@ -60,8 +61,8 @@ def _check_layouts(module: Any) -> None:
         # Of a map per CPU bcc gives an array with one value for each.
         leaf = table.Leaf._type_ if issubclass(table.Leaf, ctypes.Array) else table.Leaf
         for part, ours, theirs in (("key", layout.key, table.Key), ("value", layout.value, leaf)):
-            if ours is ArrayKey:
-                continue  # a plain __u32 for the compiler
+            if ours in {ArrayKey, MapReference}:
+                continue  # a plain number for the compiler
             if field_layout(ours) != field_layout(theirs):
                 raise AbiMismatch(
                     f"{part} of map {name} is {field_layout(theirs)} for the compiler "
@@ -74,17 +75,18 @@ def _pin_programs(module: Any, where: Pins, digest: str) -> None:
     unfinished = target.with_name(f"{target.name}-unfinished-{os.getpid()}")
     unfinished.mkdir()
     try:
-        for name in pins.PROGRAMS:
-            bpf_syscalls.pin(_load_program(module, name), unfinished / name)
+        for name, kind in pins.PROGRAMS.items():
+            bpf_syscalls.pin(_load_program(module, name, kind), unfinished / name)
         if not target.exists():
             unfinished.rename(target)
     finally:
         pins.remove(unfinished)
 
 
-def _load_program(module: Any, name: str) -> int:
+def _load_program(module: Any, name: str, kind: pins.ProgramKind) -> int:
+    hook = _NO_HOOK if kind.hook is None else kind.hook
     try:
-        return int(module.load_func(name, module.SCHED_CLS).fd)
+        return int(module.load_func(name, kind.program_type, attach_type=hook).fd)
     except Exception as error:  # bcc raises nothing more specific
         raise ProgramLoadError(f"load BPF program {name}: {error}") from error
 

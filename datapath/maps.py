@@ -12,16 +12,23 @@ import contextlib
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from datapath import abi, bpf_syscalls
 from model.errors import AbiMismatch, DatapathError, Exhausted
 
 _BATCH: Final = 4096
+_ARRAY: Final = 2
+_ANY_LENGTH: Final = 1 << 12
+"""``BPF_F_INNER_MAP``: arrays of any length fit into one map of maps."""
+
+_INNER_NAME: Final = "hawse_table"
+_INDEX: Final = struct.Struct("=I")
 
 K = TypeVar("K", bound=ctypes.Structure)
 V = TypeVar("V", bound=ctypes.Structure)
@@ -33,6 +40,12 @@ class Layout(Generic[K, V]):
 
     key: type[K]
     value: type[V]
+
+
+class MapReference(ctypes.Structure):
+    """Value of a map of maps: a file descriptor when it is written, an id when it is read."""
+
+    _fields_: ClassVar = [("number", ctypes.c_uint32)]
 
 
 ENDPOINTS: Final = Layout(abi.EndpointKey, abi.EndpointValue)
@@ -47,6 +60,14 @@ PREFIXES: Final = Layout(abi.PrefixKey, abi.PrefixValue)
 CONNTRACK: Final = Layout(abi.ConntrackKey, abi.ConntrackValue)
 FRAGMENTS: Final = Layout(abi.FragmentKey, abi.FragmentValue)
 EVENT_LIMITS: Final = Layout(abi.ArrayKey, abi.EventLimitValue)
+SERVICES: Final = Layout(abi.ServiceKey, abi.ServiceValue)
+TABLES: Final = Layout(abi.TableKey, MapReference)
+TABLE: Final = Layout(abi.ArrayKey, abi.BackendValue)
+SERVICE_SOCKETS: Final = Layout(abi.ServiceSocketKey, abi.ServiceSocketValue)
+PUBLISHED: Final = Layout(abi.PublishedKey, abi.PublishedValue)
+NAT: Final = Layout(abi.NatKey, abi.NatValue)
+DEVICES: Final = Layout(abi.DeviceKey, abi.DeviceValue)
+ROUTED: Final = Layout(abi.PrefixKey, abi.RoutedValue)
 
 LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_endpoints": ENDPOINTS,
@@ -61,6 +82,14 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_conntrack": CONNTRACK,
     "hawse_fragments": FRAGMENTS,
     "hawse_event_limits": EVENT_LIMITS,
+    "hawse_services": SERVICES,
+    "hawse_tables": TABLES,
+    "hawse_table": TABLE,
+    "hawse_service_sockets": SERVICE_SOCKETS,
+    "hawse_published": PUBLISHED,
+    "hawse_nat": NAT,
+    "hawse_devices": DEVICES,
+    "hawse_routed": ROUTED,
 })  # fmt: skip
 
 
@@ -143,6 +172,16 @@ class TypedMap(Generic[K, V]):
         with _kernel_errors(self._name):
             return bpf_syscalls.map_delete(self._fd, bytes(key))
 
+    def all_keys(self) -> Iterator[K]:
+        """Every key of a hash map; for those whose values cannot be read in batches on every kernel."""
+        key: bytes | None = None
+        while True:
+            with _kernel_errors(self._name):
+                key = bpf_syscalls.map_next_key(self._fd, key, self._info.key_bytes)
+            if key is None:
+                return
+            yield self._layout.key.from_buffer_copy(key)
+
     def items(self) -> Iterator[tuple[K, V]]:
         """Every entry of a hash map; one that is added or deleted meanwhile may or may not be among them."""
         for key, value in self._raw_items():
@@ -195,3 +234,47 @@ class TypedMap(Generic[K, V]):
             with _kernel_errors(self._name):
                 deleted = bpf_syscalls.map_delete_batch(self._fd, b"".join(part), len(part))
             start += len(part) if deleted == len(part) else deleted + 1
+
+
+@contextlib.contextmanager
+def new_inner_array(layout: Layout[abi.ArrayKey, V], content: bytes) -> Iterator[MapReference]:
+    """Make an array with these values; it lives on when a map of maps names it by the end of the block.
+
+    Raises:
+        DatapathError: the kernel refused.
+    """
+    value_bytes = ctypes.sizeof(layout.value)
+    count = len(content) // value_bytes
+    with _kernel_errors(_INNER_NAME):
+        fd = bpf_syscalls.create_map(
+            _ARRAY, key_bytes=_INDEX.size, value_bytes=value_bytes, max_entries=count, name=_INNER_NAME,
+            flags=_ANY_LENGTH,
+        )  # fmt: skip
+    try:
+        with _kernel_errors(_INNER_NAME):
+            bpf_syscalls.map_update_batch(fd, b"".join(map(_INDEX.pack, range(count))), content, count)
+        yield MapReference(number=fd)
+    finally:
+        os.close(fd)
+
+
+def read_inner_array(reference: MapReference, layout: Layout[abi.ArrayKey, V]) -> list[V]:
+    """The values of an array that a map of maps names, in order; empty when it has gone meanwhile.
+
+    Raises:
+        DatapathError: the kernel refused.
+    """
+    try:
+        fd = bpf_syscalls.open_map_by_id(reference.number)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DatapathError(f"map {_INNER_NAME}: {error.strerror}") from error
+    try:
+        with _kernel_errors(_INNER_NAME):
+            info = bpf_syscalls.map_info(fd)
+            _, values, count, _ = bpf_syscalls.map_lookup_batch(fd, None, info.max_entries, info)
+    finally:
+        os.close(fd)
+    size = ctypes.sizeof(layout.value)
+    return [layout.value.from_buffer_copy(values, at * size) for at in range(count)]

@@ -6,9 +6,8 @@
     └── v1                              HAWSE_ABI_VERSION: maps of another layout live in another folder
         ├── hawse_endpoints ...         the maps
         └── programs-<digest>           one build; the folder appears complete or not at all
-            ├── from_container
-            ├── from_host
-            └── from_overlay
+            ├── from_container ...      for interfaces
+            └── service_connect4 ...    for the control group above all containers
 
 Two ``programs-*`` folders mean that a switch from one build to the next was not finished.
 """
@@ -16,18 +15,48 @@ Two ``programs-*`` folders mean that a switch from one build to the next was not
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from datapath.abi import ABI_VERSION
 from model.errors import DatapathError
 
-PROGRAMS: Final = ("from_container", "from_host", "from_overlay")
+
+class ProgramKind(enum.Enum):
+    """What a program is loaded for: its type and, where one type has several, its hook.
+
+    Numbers: ``enum bpf_prog_type`` and ``enum bpf_attach_type`` of linux/bpf.h.
+    """
+
+    INTERFACE = (3, None)
+    CONNECT4 = (18, 10)
+    SENDMSG4 = (18, 14)
+    RECVMSG4 = (18, 19)
+    GETPEERNAME4 = (18, 29)
+
+    def __init__(self, program_type: int, hook: int | None) -> None:
+        self.program_type = program_type
+        self.hook = hook
+
+
+PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({
+    "from_container": ProgramKind.INTERFACE,
+    "from_host": ProgramKind.INTERFACE,
+    "from_overlay": ProgramKind.INTERFACE,
+    "from_underlay": ProgramKind.INTERFACE,
+    "from_loopback": ProgramKind.INTERFACE,
+    "service_connect4": ProgramKind.CONNECT4,
+    "service_sendmsg4": ProgramKind.SENDMSG4,
+    "service_recvmsg4": ProgramKind.RECVMSG4,
+    "service_getpeername4": ProgramKind.GETPEERNAME4,
+})  # fmt: skip
 DEFAULT_ROOT: Final = Path("/sys/fs/bpf/hawse")
 
 _BPF_FS_MAGIC: Final = 0xCAFE4A11

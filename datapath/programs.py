@@ -31,12 +31,18 @@ class Programs:
     from_container: int
     from_host: int
     from_overlay: int
+    from_underlay: int
+    from_loopback: int
+    service_connect4: int
+    service_sendmsg4: int
+    service_recvmsg4: int
+    service_getpeername4: int
 
     def close(self) -> None:
         """Release the file descriptors; once."""
-        for fd in (self.from_container, self.from_host, self.from_overlay):
+        for name in pins.PROGRAMS:
             with contextlib.suppress(OSError):
-                os.close(fd)
+                os.close(getattr(self, name))
 
 
 def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:

@@ -52,7 +52,7 @@
 #define HAWSE_PUBLISHED_MAX	  65536
 #define HAWSE_DEVICES_MAX	  64
 #define HAWSE_ROUTED_MAX	  1024
-#define HAWSE_NAT_TRIES		  32 /* ports that are tried for a connection */
+#define HAWSE_NAT_TRIES		  64 /* ports that are tried for a connection */
 
 enum direction {
 	DIRECTION_INGRESS = 0, /* ingress */
@@ -301,6 +301,11 @@ enum nat_kind {
 	NAT_SERVICE = 2,    /* to a virtual address */
 };
 
+enum nat_flags {
+	NAT_USED = 1,	 /* a packet of this direction has come */
+	NAT_CLOSING = 2, /* FIN or RST of this direction has come */
+};
+
 struct nat_value {
 	__be32 source;		 /* as it goes on */
 	__be32 destination;	 /* as it goes on */
@@ -309,7 +314,7 @@ struct nat_value {
 	__u32 seen_s;		 /* last packet, CLOCK_MONOTONIC */
 	__u8 kind;		 /* enum nat_kind */
 	__u8 reply;		 /* 1 = against the direction that opened the connection */
-	__u16 unused;		 /* 0 */
+	__u16 flags;		 /* enum nat_flags */
 };
 
 /*

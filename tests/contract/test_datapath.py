@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from datapath.api import Datapath, DatapathConfig, Direction, IpcacheKey, Place, RemoteEndpoint
+from datapath.api import Datapath, DatapathConfig, Direction, IpcacheKey, NetworkSpec, Place, RemoteEndpoint
 from datapath.fake import FakeDatapath
 from datapath.flow_event import FlowEvents
 from datapath.linux import LinuxDatapath
@@ -286,7 +286,7 @@ def test_without_packets_nothing_is_tracked_or_reported(datapath: Datapath) -> N
 
 
 def test_networks_are_replaced_without_error(datapath: Datapath) -> None:
-    pools = {IPv4Network(f"10.{number}.0.0/16"): Vni(number) for number in range(20, 30)}
+    pools = {IPv4Network(f"10.{number}.0.0/16"): NetworkSpec(vni=Vni(number)) for number in range(20, 30)}
 
     datapath.replace_networks(dict(pools))
     datapath.replace_networks(dict(list(pools.items())[:3]))

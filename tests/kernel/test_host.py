@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from datapath.abi import DropReason
-from datapath.api import Direction
+from datapath.api import Direction, NetworkSpec
 from datapath.policy_table import ANY_REMOTE, IdentityFlags, PolicyKey, PolicyTable, PolicyVerdict
 from model.ids import IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_WORLD
 from tests.support.netns import Namespace
@@ -158,7 +158,7 @@ def test_host_keeps_a_route_of_its_own_to_the_same_network(pair: tuple[Container
     node.datapath.replace_networks({})
     node.namespace.ip("route", "add", "blackhole", "10.5.0.0/24")
 
-    node.datapath.replace_networks({IPv4Network("10.5.0.0/24"): pair[0].spec.vni})
+    node.datapath.replace_networks({IPv4Network("10.5.0.0/24"): NetworkSpec(vni=pair[0].spec.vni)})
 
     assert "blackhole 10.5.0.0/24" in node.namespace.ip("route", "show")
 

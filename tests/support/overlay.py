@@ -15,7 +15,15 @@ from typing import Final
 
 from datapath import names
 from datapath.abi import DropReason
-from datapath.api import DatapathConfig, Direction, EndpointSpec, IpcacheKey, LocalEndpoint, RemoteEndpoint
+from datapath.api import (
+    DatapathConfig,
+    Direction,
+    EndpointSpec,
+    IpcacheKey,
+    LocalEndpoint,
+    NetworkSpec,
+    RemoteEndpoint,
+)
 from datapath.linux import LinuxDatapath
 from model.addresses import MacAddress
 from model.ids import IDENTITY_HOST, IDENTITY_INIT, EndpointId, IdentityId, Vni
@@ -187,7 +195,7 @@ class Overlay:
         for node in self.nodes:
             others = [other for other in self.nodes if other is not node]
             node.datapath.replace_nodes(other.address for other in others)
-            node.datapath.replace_networks({NETWORK: VNI})
+            node.datapath.replace_networks({NETWORK: NetworkSpec(vni=VNI)})
             node.datapath.replace_remotes(
                 {
                     IpcacheKey(container.spec.vni, address): RemoteEndpoint(

@@ -2,7 +2,7 @@
 /*
  * conntrack.h: knows which packets belong together, and has the first one judged.
  *
- * Public: track. Maps: hawse_conntrack.
+ * Public: track, is_tracked. Maps: hawse_conntrack.
  *
  * One entry serves both directions and both ends: its key has the two ends in a fixed order, its
  * value says which one opened the connection. The entry keeps the verdict with the policy epoch and
@@ -162,6 +162,8 @@ static __always_inline void follow(struct conntrack_value *entry, const struct f
 		return;
 	if (flow->reply)
 		flags |= CONNTRACK_REPLIED;
+	if (flow->translated)
+		flags |= CONNTRACK_TRANSLATED;
 	if (flow->tcp_flags & TCP_RST)
 		flags |= CONNTRACK_RESET;
 	if (flow->tcp_flags & TCP_FIN)
@@ -237,7 +239,8 @@ static __always_inline int track_new(struct __sk_buff *skb, const struct config_
 {
 	/* An answer to nothing opens nothing: it would open the way for requests. */
 	bool stateless = flow->kind == FLOW_STATELESS || flow->kind == FLOW_RELATED ||
-			 (flow->protocol == IPPROTO_ICMP && !flow->opens);
+			 (flow->protocol == IPPROTO_ICMP && !flow->opens) ||
+			 (flow->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
 	__be16 port = flow->protocol == IPPROTO_ICMP ? flow->icmp_type : flow->destination_port;
 	struct conntrack_value verdict = {};
 	int result;
@@ -289,8 +292,23 @@ static __always_inline int track(struct __sk_buff *skb, const struct config_valu
 		flow->reply = !!(entry->flags & CONNTRACK_OPENED_BY_HIGH) != source_is_high;
 		anew = flow->opens && (flow->reply || is_closed(entry->flags));
 		if (!anew && !is_expired(entry, flow->tracked_protocol, now) &&
-		    may_report_on(flow, entry))
+		    may_report_on(flow, entry)) {
+			if (entry->flags & CONNTRACK_TRANSLATED)
+				flow->translated = 1;
 			return track_known(skb, config, flow, entry, epoch, now);
+		}
 	}
 	return track_new(skb, config, flow, &key, source_is_high, epoch, now);
+}
+
+/* Is the packet one of a connection that was let through? For one that has no way on. */
+static __always_inline bool is_tracked(const struct flow *flow)
+{
+	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
+	struct conntrack_value *entry;
+	struct conntrack_key key = {};
+
+	track_key(&key, flow, source_is_high);
+	entry = hawse_conntrack.lookup(&key);
+	return entry && !entry->reason;
 }

@@ -157,6 +157,7 @@ static __always_inline int read_transport(struct __sk_buff *skb, const struct ip
 	flow->source = ipv4->saddr;
 	flow->destination = ipv4->daddr;
 	flow->protocol = ipv4->protocol;
+	flow->transport = offset;
 	flow->tracked_source = flow->source;
 	flow->tracked_protocol = flow->protocol;
 	if (fragment & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET)) {

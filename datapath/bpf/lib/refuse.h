@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * refuse.h: drops a packet and tells its sender at once, who would otherwise wait for a timeout.
+ *
+ * Public: refuse, refuse_length.
+ *
+ * TCP gets a reset (RFC 9293, 3.10.7.1), anything else an ICMP error (RFC 792; RFC 1191 for the
+ * length). The packet itself becomes the answer and goes back through the interface it came from.
+ */
+#pragma once
+
+#include "echo.h"
+#include "metrics.h"
+#include "transport.h"
+
+#define QUOTED_BYTES		   28 /* an IPv4 header and 8 bytes more */
+#define ICMP_PORT_UNREACHABLE	   3
+#define ICMP_FRAGMENTATION_NEEDED  4
+#define TCP_OFFSET_WITHOUT_OPTIONS 0x50
+#define ANSWER_TTL		   64
+
+struct reset_frame {
+	struct ethhdr ethernet;
+	struct iphdr ipv4;
+	struct ports_header tcp;
+	__be16 window;
+	__be16 checksum;
+	__be16 urgent;
+} __attribute__((packed));
+
+struct error_frame {
+	struct ethhdr ethernet;
+	struct iphdr ipv4;
+	struct icmp_header icmp;
+	__u8 quoted[QUOTED_BYTES];
+} __attribute__((packed));
+
+/* The words are checksummed from the stack, where the verifier wants them aligned. */
+struct pseudo_header {
+	__be32 source;
+	__be32 destination;
+	__be16 protocol;
+	__be16 length;
+};
+
+static __always_inline __be16 fold(__s64 sum)
+{
+	__u64 folded = sum & 0xffffffff;
+
+	folded = (folded & 0xffff) + (folded >> 16);
+	folded = (folded & 0xffff) + (folded >> 16);
+	return ~folded & 0xffff;
+}
+
+static __always_inline int answer_ethernet(struct __sk_buff *skb, struct ethhdr *ethernet)
+{
+	if (bpf_skb_load_bytes(skb, ETH_ALEN, ethernet->h_dest, ETH_ALEN))
+		return DROP(DROP_INVALID_PACKET);
+	mac_router(ethernet->h_source);
+	ethernet->h_proto = bpf_htons(ETH_P_IP);
+	return 0;
+}
+
+static __always_inline void answer_ipv4(struct iphdr *ipv4, __be32 source, __be32 destination,
+					__u8 protocol, __u16 bytes)
+{
+	ipv4->version = 4;
+	ipv4->ihl = 5;
+	ipv4->tot_len = bpf_htons(bytes);
+	ipv4->frag_off = bpf_htons(0x4000); /* not to be fragmented */
+	ipv4->ttl = ANSWER_TTL;
+	ipv4->protocol = protocol;
+	ipv4->saddr = source;
+	ipv4->daddr = destination;
+	ipv4->check = fold(bpf_csum_diff(0, 0, (__be32 *)ipv4, sizeof(*ipv4), 0));
+}
+
+/* Bytes of the sequence that a segment takes up. */
+static __always_inline __u32 segment_length(const struct __sk_buff *skb, const struct flow *flow,
+					    const struct ports_header *tcp)
+{
+	__u32 headers = flow->transport + (tcp->offset >> 4) * 4;
+	__u32 bytes = skb->len > headers ? skb->len - headers : 0;
+
+	return bytes + !!(tcp->flags & TCP_SYN) + !!(tcp->flags & TCP_FIN);
+}
+
+static __always_inline int become_reset(struct __sk_buff *skb, const struct flow *flow)
+{
+	struct {
+		struct pseudo_header pseudo;
+		struct ports_header tcp;
+		__be16 window;
+		__be16 checksum;
+		__be16 urgent;
+		__u16 none;
+	} segment = {};
+	struct ports_header asked = {};
+	struct ethhdr ethernet = {};
+	struct iphdr ipv4 = {};
+	__u32 tcp_bytes = 20;
+	int err;
+
+	if (bpf_skb_load_bytes(skb, flow->transport, &asked, sizeof(asked)))
+		return DROP(DROP_INVALID_PACKET);
+	err = answer_ethernet(skb, &ethernet);
+	if (err)
+		return err;
+	answer_ipv4(&ipv4, flow->destination, flow->source, IPPROTO_TCP,
+		    sizeof(ipv4) + tcp_bytes);
+	segment.pseudo.source = flow->destination;
+	segment.pseudo.destination = flow->source;
+	segment.pseudo.protocol = bpf_htons(IPPROTO_TCP);
+	segment.pseudo.length = bpf_htons(tcp_bytes);
+	segment.tcp.source = asked.destination;
+	segment.tcp.destination = asked.source;
+	segment.tcp.offset = TCP_OFFSET_WITHOUT_OPTIONS;
+	segment.tcp.flags = TCP_RST;
+	if (asked.flags & TCP_ACK) {
+		segment.tcp.sequence = asked.acknowledged;
+	} else {
+		segment.tcp.flags |= TCP_ACK;
+		segment.tcp.acknowledged = bpf_htonl(bpf_ntohl(asked.sequence) +
+						     segment_length(skb, flow, &asked));
+	}
+	segment.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&segment, sizeof(segment), 0));
+	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + tcp_bytes, 0) ||
+	    bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &ipv4, sizeof(ipv4), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(ipv4), &segment.tcp, tcp_bytes, 0))
+		return DROP(DROP_WRITE_FAILED);
+	return 0;
+}
+
+static __always_inline int become_error(struct __sk_buff *skb, const struct flow *flow,
+					__be32 sender, __u8 code, __u16 mtu_bytes)
+{
+	struct {
+		struct icmp_header icmp;
+		__u8 quoted[QUOTED_BYTES];
+	} message = {};
+	struct ethhdr ethernet = {};
+	struct iphdr ipv4 = {};
+	int err;
+
+	/* Options are not quoted: with them there would be no port. */
+	if (flow->transport != ETH_HLEN + sizeof(ipv4))
+		return DROP(DROP_INVALID_PACKET);
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, message.quoted, sizeof(message.quoted)))
+		return DROP(DROP_INVALID_PACKET);
+	err = answer_ethernet(skb, &ethernet);
+	if (err)
+		return err;
+	answer_ipv4(&ipv4, sender, flow->source, IPPROTO_ICMP, sizeof(ipv4) + sizeof(message));
+	message.icmp.type = ICMP_UNREACHABLE;
+	message.icmp.code = code;
+	message.icmp.sequence = bpf_htons(mtu_bytes);
+	message.icmp.checksum =
+		fold(bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), 0));
+	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + sizeof(message), 0) ||
+	    bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &ipv4, sizeof(ipv4), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(ipv4), &message, sizeof(message), 0))
+		return DROP(DROP_WRITE_FAILED);
+	return 0;
+}
+
+/* Count and report the drop, then send the packet back as the answer to itself. */
+static __always_inline int refuse(struct __sk_buff *skb, const struct flow *flow, int result)
+{
+	int err;
+
+	/* Never about an error, a later fragment, or a reset (RFC 1122, 3.2.2). */
+	if (flow->kind != FLOW_STREAM || flow->tcp_flags & TCP_RST)
+		return result;
+	hawse_drop(skb, flow, result);
+	err = flow->protocol == IPPROTO_TCP
+		      ? become_reset(skb, flow)
+		      : become_error(skb, flow, flow->destination, ICMP_PORT_UNREACHABLE, 0);
+	return err ? TC_ACT_SHOT : bpf_redirect(skb->ifindex, 0);
+}
+
+/* The same for a packet that is too long for the way on. */
+static __always_inline int refuse_length(struct __sk_buff *skb, const struct flow *flow,
+					 __be32 sender, __u16 mtu_bytes, int result)
+{
+	if (flow->kind != FLOW_STREAM)
+		return result;
+	hawse_drop(skb, flow, result);
+	return become_error(skb, flow, sender, ICMP_FRAGMENTATION_NEEDED, mtu_bytes)
+		       ? TC_ACT_SHOT
+		       : bpf_redirect(skb->ifindex, 0);
+}

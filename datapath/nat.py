@@ -1,0 +1,52 @@
+"""Decodes the translated connections; what is translated is decided in ``bpf/lib/nat.h``."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import Final
+
+from datapath import abi
+from datapath.api import Translation
+from datapath.maps import TypedMap
+
+_KINDS: Final[Mapping[int, str]] = {
+    abi.NatKind.MASQUERADE: "masquerade",
+    abi.NatKind.PUBLISHED: "published",
+    abi.NatKind.SERVICE: "service",
+}
+
+
+def translations(translated: TypedMap[abi.NatKey, abi.NatValue], *, now_s: int) -> Iterator[Translation]:
+    """Every entry that has not expired.
+
+    Args:
+        translated: the map.
+        now_s: CLOCK_MONOTONIC in whole seconds.
+    """
+    for key, value in translated.items():
+        # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
+        idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
+        if idle_s > _timeout_s(key.protocol):
+            continue
+        yield Translation(
+            kind=_KINDS.get(value.kind, f"kind {value.kind}"),
+            protocol=key.protocol,
+            source=IPv4Address(key.source),
+            source_port=key.source_port,
+            destination=IPv4Address(key.destination),
+            destination_port=key.destination_port,
+            new_source=IPv4Address(value.source),
+            new_source_port=value.source_port,
+            new_destination=IPv4Address(value.destination),
+            new_destination_port=value.destination_port,
+            reply=bool(value.reply),
+            idle_s=idle_s,
+        )
+
+
+def _timeout_s(protocol: int) -> int:
+    """As long as the connection itself is kept at the most."""
+    return abi.TCP_TIMEOUT_S if protocol == socket.IPPROTO_TCP else abi.STREAM_TIMEOUT_S

@@ -1,0 +1,217 @@
+"""Brings services and their tables of backends into the kernel.
+
+Every service that has backends has a table of its own: an inner array with one backend for each slot, which
+``hawse_tables`` names by a number. A table is filled before the number leads to it, and the number leads to it before
+the service names the number, so a program that reads in between finds one whole table or the other. A table of another
+length gets another number: length and number of a service are read together.
+
+Cost of a table: a system call to make it, one to fill it, one to name it. The last waits until no program on any CPU
+uses the table before it (milliseconds, an RCU grace period), so many tables are written side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final, TypeVar
+
+from datapath import abi, maps
+from datapath.api import Backend, Balancing, Frontend
+from datapath.maps import MapReference, TypedMap
+from model.errors import InvalidInput
+from model.ids import Vni
+
+_SIDE_BY_SIDE: Final = 32
+_NO_TABLE: Final = 0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An entry as it is to stand in the kernel, without the number of its table."""
+
+    slots: int
+    vni: int
+    flags: int
+    content: bytes
+    """Values of the table, one behind the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An entry as it stands in the kernel."""
+
+    table: int
+    slots: int
+    vni: int
+    flags: int
+    digest: bytes
+
+    def holds(self, wanted: _Wanted) -> bool:
+        """Whether the table is the wanted one."""
+        return self.slots == wanted.slots and self.digest == _digest(wanted.content)
+
+    def value(self) -> abi.ServiceValue:
+        """As it is written."""
+        return abi.ServiceValue(table=self.table, slots=self.slots, vni=self.vni, flags=self.flags)
+
+
+class ServiceMaps:
+    """The maps of services. Not thread-safe; the datapath's lock is around it.
+
+    What is in the maps is read once and then known; nobody else writes them.
+    """
+
+    def __init__(
+        self,
+        services: TypedMap[abi.ServiceKey, abi.ServiceValue],
+        tables: TypedMap[abi.TableKey, MapReference],
+    ) -> None:
+        self._services = services
+        self._tables = tables
+        self._known: dict[bytes, _Known] | None = None
+
+    def replace(self, services: Mapping[Frontend, Balancing]) -> None:
+        """Make the maps say what the services say: add and change first, delete last; what is equal is not written.
+
+        Raises:
+            InvalidInput: a table and its backends do not fit together; nothing changed.
+            Exhausted: they do not fit; nothing of what did not fit is served.
+            DatapathError: the kernel refused; the maps are read again the next time.
+        """
+        wanted = _wanted(services)
+        known, self._known = self._read() if self._known is None else self._known, None
+        gone = [key for key in known if key not in wanted]
+        if len(known.keys() | wanted.keys()) > self._services.max_entries:
+            self._delete(known, gone)
+        self._write_tables(known, wanted)
+        self._delete(known, gone)
+        self._drop_tables(set(self._numbers()) - {one.table for one in known.values()})
+        self._known = known
+
+    def read(self) -> Mapping[Frontend, Balancing]:
+        """The services as the kernel has them, backends in the order of their addresses.
+
+        An address that serves some ports only has an entry for all others, without a table: that one is not listed.
+        """
+        found: dict[Frontend, Balancing] = {}
+        for key, value in self._services.items():
+            frontend = Frontend(
+                address=IPv4Address(key.address), vni=Vni(value.vni), port=key.port, protocol=key.protocol
+            )
+            found[frontend] = _balancing(self._slots(value), affinity=bool(value.flags & abi.ServiceFlags.AFFINITY))
+        with_ports = {frontend.address for frontend in found if frontend.port}
+        return {
+            frontend: balancing
+            for frontend, balancing in found.items()
+            if frontend.port or balancing.table or frontend.address not in with_ports
+        }
+
+    def _read(self) -> dict[bytes, _Known]:
+        return {
+            bytes(key): _Known(
+                table=value.table,
+                slots=value.slots,
+                vni=value.vni,
+                flags=value.flags,
+                digest=_digest(b"".join(map(bytes, self._slots(value)))),
+            )
+            for key, value in self._services.items()
+        }
+
+    def _slots(self, value: abi.ServiceValue) -> Sequence[abi.BackendValue]:
+        """The table of a service; empty when it has none."""
+        reference = self._tables.lookup(abi.TableKey(table=value.table)) if value.slots else None
+        if reference is None:
+            return []
+        return maps.read_inner_array(reference, maps.TABLE)
+
+    def _numbers(self) -> Iterable[int]:
+        return (key.table for key in self._tables.all_keys())
+
+    def _write_tables(self, known: dict[bytes, _Known], wanted: Mapping[bytes, _Wanted]) -> None:
+        """Write what is new or has changed, and note it in ``known``."""
+        used = set(self._numbers())
+        free = (number for number in itertools.count(_NO_TABLE + 1) if number not in used)
+        filled: list[tuple[int, bytes]] = []
+        entries: dict[bytes, _Known] = {}
+        for key, one in wanted.items():
+            before = known.get(key)
+            number = before.table if before is not None and before.slots == one.slots else _NO_TABLE
+            if one.slots and (before is None or not before.holds(one)):
+                number = number or next(free)
+                filled.append((number, one.content))
+            after = _Known(number, one.slots, one.vni, one.flags, _digest(one.content))
+            if after != before:
+                entries[key] = after
+        _side_by_side(self._put_table, filled)
+        self._services.update_many(
+            (abi.ServiceKey.from_buffer_copy(key), after.value())
+            for key, after in entries.items()
+            if key not in known or bytes(after.value()) != bytes(known[key].value())
+        )
+        known.update(entries)
+
+    def _put_table(self, table: tuple[int, bytes]) -> None:
+        """Make a table, fill it and have its number lead to it."""
+        number, content = table
+        with maps.new_inner_array(maps.TABLE, content) as reference:
+            self._tables.update(abi.TableKey(table=number), reference)
+
+    def _delete(self, known: dict[bytes, _Known], gone: Iterable[bytes]) -> None:
+        present = [key for key in gone if key in known]
+        self._services.delete_many(abi.ServiceKey.from_buffer_copy(key) for key in present)
+        for key in present:
+            del known[key]
+
+    def _drop_tables(self, numbers: Iterable[int]) -> None:
+        _side_by_side(lambda number: self._tables.delete(abi.TableKey(table=number)), list(numbers))
+
+
+def _side_by_side(action: Callable[[T], object], items: Sequence[T]) -> None:
+    """Do something for each, in several threads; raises the first error when all are done."""
+    if items:
+        with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(items))) as threads:
+            list(threads.map(action, items))
+
+
+def _wanted(services: Mapping[Frontend, Balancing]) -> dict[bytes, _Wanted]:
+    """The entries by key; every address has one for all its ports."""
+    found: dict[bytes, _Wanted] = {}
+    for frontend, balancing in services.items():
+        key = abi.ServiceKey(address=int(frontend.address), port=frontend.port, protocol=frontend.protocol)
+        flags = abi.ServiceFlags.AFFINITY if balancing.affinity else 0
+        found[bytes(key)] = _Wanted(len(balancing.table), frontend.vni, flags, _content(frontend, balancing))
+    for frontend in services:
+        every_port = bytes(abi.ServiceKey(address=int(frontend.address)))
+        if every_port not in found:
+            found[every_port] = _Wanted(0, frontend.vni, 0, b"")
+    return found
+
+
+def _content(frontend: Frontend, balancing: Balancing) -> bytes:
+    """Values of the table.
+
+    Raises:
+        InvalidInput: a slot names no backend, or there are backends and no slots.
+    """
+    backends = [bytes(abi.BackendValue(address=int(one.address), port=one.port)) for one in balancing.backends]
+    if bool(backends) != bool(balancing.table) or not all(0 <= place < len(backends) for place in balancing.table):
+        raise InvalidInput(f"the table of {frontend} does not fit its {len(backends)} backends")
+    return b"".join([backends[place] for place in balancing.table])
+
+
+def _balancing(slots: Sequence[abi.BackendValue], *, affinity: bool) -> Balancing:
+    table = [Backend(IPv4Address(slot.address), slot.port) for slot in slots]
+    backends = sorted(set(table), key=lambda backend: (backend.address, backend.port))
+    places = {backend: place for place, backend in enumerate(backends)}
+    return Balancing(backends=tuple(backends), table=tuple(places[backend] for backend in table), affinity=affinity)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
