@@ -14,6 +14,7 @@ from tests.support.leftovers import remove_of_dead_runs
 from tests.support.node import Node
 from tests.support.plugin import NAME
 from tests.support.testbed import Testbed, debian_with_docker
+from tests.support.world import World
 
 _NUMBERS: Final = itertools.count(1)
 """Every module has a node of its own, and no machine is made twice."""
@@ -56,6 +57,12 @@ def testbed(figures: list[str]) -> Iterator[Testbed]:
             for version, build in made.builds.items()
         ]
         made.remove()
+
+
+@pytest.fixture(scope="session")
+def world(testbed: Testbed) -> World:
+    """A network behind a router; see :meth:`World.reached_by` for the nodes' way to it."""
+    return testbed.world()
 
 
 @pytest.fixture(scope="module", params=["20.10", "28"])

@@ -18,6 +18,7 @@ from tests.support.node import Node
 from tests.support.plugin import Plugin
 from tests.support.shell import must
 from tests.support.underlay import Underlay
+from tests.support.world import World
 
 _ROOT: Final = Path(__file__).parents[2]
 _HOST: Final = Path("/")
@@ -59,6 +60,10 @@ class Testbed:
         first_port = 2379 + 100 * self._clusters
         self._clusters += 1
         return EtcdMembers(self.underlay, name, count=members, first_port=first_port)
+
+    def world(self) -> World:
+        """Start what stands for the world; once in a run."""
+        return World(self._leftovers, self.underlay, self._image.with_suffix(""))
 
     def node(
         self,
