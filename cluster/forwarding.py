@@ -2,9 +2,9 @@
 
 1. The views of endpoints, nodes and networks say what changed; a thread of its own writes it to the datapath. Changes
    that come while it writes are written together the next time.
-2. A changed endpoint costs its own entries. A changed node or network, an error, and the passing of ``resync_s`` cost a
-   full comparison: ``replace_nodes`` (packets of a node are accepted before anything is sent to it),
-   ``replace_remotes``, then ``replace_networks``.
+2. A changed endpoint costs its own entries. A changed node or network, a node that the Swarm gives up or finds again,
+   an error, and the passing of ``resync_s`` cost a full comparison: ``replace_nodes`` (packets of a node are accepted
+   before anything is sent to it), ``replace_remotes``, then ``replace_networks``.
 3. Nothing is written before all views have been read once: an agent that starts without etcd leaves the kernel as it
 was.
 4. An error is followed by a backoff and a full comparison, until it works.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from model.endpoints import Endpoint
     from model.networks import Network
     from model.nodes import Node
+    from model.services import LostNode
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class ForwardingController:
         nodes: view of all nodes; not started yet.
         networks: view of all networks; not started yet.
         node: this node.
+        lost: view of the lost nodes; not started yet.
         resync_s: at least this often everything is compared.
         backoff: waits after an error.
         clock: time.
@@ -71,6 +73,7 @@ class ForwardingController:
         networks: View[Network],
         node: NodeName,
         *,
+        lost: View[LostNode],
         resync_s: float = 60.0,
         backoff: Backoff = Backoff(),  # noqa: B008  # frozen
         clock: Clock | None = None,
@@ -79,6 +82,7 @@ class ForwardingController:
         self._endpoints = endpoints
         self._nodes = nodes
         self._networks = networks
+        self._lost = lost
         self._resync_s = resync_s
         self._backoff = backoff
         self._clock = clock or SystemClock()
@@ -93,6 +97,7 @@ class ForwardingController:
         endpoints.subscribe(self._on_endpoints)
         nodes.subscribe(self._on_nodes)
         networks.subscribe(self._on_networks)
+        lost.subscribe(self._on_lost)
 
     def start(self) -> None:
         """Begin to write; the datapath has to be started."""
@@ -145,6 +150,10 @@ class ForwardingController:
         ):
             self.resync()
 
+    def _on_lost(self, changes: Sequence[Change[LostNode]]) -> None:
+        if any(change.old is None or change.new is None for change in changes):
+            self.resync()
+
     def _run(self) -> None:
         while self._wait_for_work():
             try:
@@ -158,7 +167,7 @@ class ForwardingController:
 
     def _wait_for_work(self) -> bool:
         """Wait for a change or the next comparison; False when it is time to end."""
-        views: tuple[View[Any], ...] = (self._endpoints, self._nodes, self._networks)
+        views: tuple[View[Any], ...] = (self._endpoints, self._nodes, self._networks, self._lost)
         while not all(view.revision for view in views):
             if self._stopping:
                 return False
@@ -188,6 +197,7 @@ class ForwardingController:
 
     def _compare_all(self) -> None:
         self._table.set_nodes(entry.value for entry in self._nodes.items().values())
+        self._table.set_lost(entry.value.node for entry in self._lost.items().values())
         self._table.set_endpoints({key: entry.value for key, entry in self._endpoints.items().items()})
         self._datapath.replace_nodes(self._table.tunnels())
         self._datapath.replace_remotes(self._table.remotes())

@@ -102,7 +102,7 @@ class NodeRegistry:
         item = self._store.get(keys.node(name))
         if item is None:
             return self._store.get(keys.alive(name)) is None
-        ops = [Delete(item.key), Delete(keys.enforced(name))]
+        ops = [Delete(item.key), Delete(keys.enforced(name)), Delete(keys.lost(name))]
         return self._store.txn([unchanged(item), absent(keys.alive(name))], ops).succeeded
 
     def _readable(self, item: KeyValue) -> Node:

@@ -1,4 +1,4 @@
-"""Which addresses are on which other node: computed from endpoint and node records, nothing else. Not thread-safe."""
+"""Which addresses are on which other node: computed from the records of endpoints and nodes. Not thread-safe."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ class RemoteTable:
     def __init__(self, own: NodeName) -> None:
         self._own = own
         self._tunnels: dict[NodeName, IPAddress] = {}
+        self._lost: frozenset[NodeName] = frozenset()
         self._endpoints: dict[str, Endpoint] = {}
         self._at: defaultdict[IpcacheKey, set[str]] = defaultdict(set)
 
     def set_nodes(self, nodes: Iterable[Node]) -> None:
         """Replace what is known of the nodes."""
         self._tunnels = {node.name: node.address for node in nodes if node.name != self._own}
+
+    def set_lost(self, nodes: Iterable[NodeName]) -> None:
+        """Replace what is known of the nodes that the Swarm has given up."""
+        self._lost = frozenset(nodes)
 
     def set_endpoints(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Replace what is known of the endpoints; keyed by their key in the store."""
@@ -63,7 +68,7 @@ class RemoteTable:
             return None
         endpoint = self._endpoints[max(endpoints)[1]]
         tunnel = self._tunnels.get(endpoint.node)
-        return None if tunnel is None else RemoteEndpoint(tunnel, endpoint.identity)
+        return None if tunnel is None else RemoteEndpoint(tunnel, endpoint.identity, endpoint.node in self._lost)
 
     def remotes(self) -> dict[IpcacheKey, RemoteEndpoint]:
         """Every destination on another node."""

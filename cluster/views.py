@@ -15,6 +15,7 @@ from model.errors import InvalidInput
 from model.ids import NodeName
 from model.networks import Network
 from model.nodes import Node
+from model.services import LostNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ClusterViews:
     endpoints: View[Endpoint]
     nodes: View[Node]
     alive: View[NodeName]
+    lost: View[LostNode]
 
     @classmethod
     def of(cls, store: Store) -> ClusterViews:
@@ -34,6 +36,7 @@ class ClusterViews:
             endpoints=View(store, keys.ENDPOINTS, _endpoint),
             nodes=View(store, keys.NODES, _node),
             alive=View(store, keys.ALIVE, _alive),
+            lost=View(store, keys.LOST, _lost),
         )
 
     def start(self) -> None:
@@ -52,7 +55,7 @@ class ClusterViews:
         return all(view.wait_synced(max(0.0, ends - time.monotonic())) for view in self._all())
 
     def _all(self) -> tuple[View[Any], ...]:
-        return (self.nodes, self.alive, self.networks, self.endpoints)
+        return (self.nodes, self.alive, self.networks, self.endpoints, self.lost)
 
 
 def _network(item: KeyValue) -> Network:
@@ -78,3 +81,10 @@ def _node(item: KeyValue) -> Node:
 
 def _alive(item: KeyValue) -> NodeName:
     return keys.parse_node(item.key)
+
+
+def _lost(item: KeyValue) -> LostNode:
+    lost = decode(LostNode, item.value, key=item.key)
+    if keys.parse_lost(item.key) != lost.node:
+        raise InvalidInput(f"etcd key {item.key} holds another lost node, {lost.node}")
+    return lost

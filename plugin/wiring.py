@@ -130,7 +130,9 @@ def build(settings: Settings) -> Wired:
         clock=clock,
     )
     datapath = LinuxDatapath(root=settings.bpffs_root / "hawse")
-    forwarding = ForwardingController(datapath, views.endpoints, views.nodes, views.networks, node.name, clock=clock)
+    forwarding = ForwardingController(
+        datapath, views.endpoints, views.nodes, views.networks, node.name, lost=views.lost, clock=clock
+    )
     policy = build_policy(
         settings,
         node,

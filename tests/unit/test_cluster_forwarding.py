@@ -22,6 +22,7 @@ from model.endpoints import Endpoint
 from model.errors import LinkError, StoreUnavailable
 from model.ids import IDENTITY_INIT, NodeName, Vni
 from model.networks import Network
+from model.services import LostNode
 from tests.support.cluster_world import POOL, Agent, ClusterWorld
 from tests.support.wait import until
 
@@ -68,6 +69,7 @@ class ForwardingWorld(ClusterWorld):
             agent.views.nodes,
             agent.views.networks,
             agent.name,
+            lost=agent.views.lost,
             backoff=Backoff(first_s=0.001, limit_s=0.001),
             clock=self.clock,
         )
@@ -206,7 +208,7 @@ def test_nothing_is_written_before_the_cluster_is_known(world: ForwardingWorld) 
     kernel = WatchedKernel()
     agent = Agent(world.store, "node-a", 1, world.clock, kernel=kernel)
     world.controller = ForwardingController(
-        agent.kernel, agent.views.endpoints, agent.views.nodes, agent.views.networks, agent.name
+        agent.kernel, agent.views.endpoints, agent.views.nodes, agent.views.networks, agent.name, lost=agent.views.lost
     )
     world.controller.start()
     agent.views.start()
@@ -232,6 +234,26 @@ def test_changes_made_while_the_watch_was_broken_are_caught_up(world: Forwarding
     world.applied(world.put_endpoint(on(world, "node-b", 2, "e2", "10.1.0.6")))
 
     assert kernel.remotes == {place("10.1.0.6"): remote(2)}
+
+
+def test_endpoints_of_a_lost_node_are_gone_until_it_is_back(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    register(world, "node-b", 2)
+    register(world, "node-c", 3)
+    world.put_endpoint(on(world, "node-b", 2, "e1", "10.1.0.5"))
+    world.applied(world.put_endpoint(on(world, "node-c", 3, "e2", "10.1.0.6")))
+    lost = LostNode(node=NodeName("node-b"), since="2026-01-01T00:00:00Z")
+
+    world.put(keys.lost(lost.node), lost)
+    until("it is gone", lambda: kernel.remotes[place("10.1.0.5")] == replace(remote(2), gone=True), timeout_s=5)
+    assert kernel.remotes[place("10.1.0.6")] == remote(3)
+    kernel.calls.clear()
+    world.applied(world.put_endpoint(on(world, "node-b", 2, "e3", "10.1.0.7")))
+    assert kernel.remotes[place("10.1.0.7")] == replace(remote(2), gone=True)
+    assert kernel.calls == ["update_remotes"]
+
+    world.store.txn([], [Delete(keys.lost(lost.node))])
+    until("it is back", lambda: kernel.remotes[place("10.1.0.5")] == remote(2), timeout_s=5)
+    assert kernel.remotes[place("10.1.0.7")] == remote(2)
 
 
 def test_newer_of_two_endpoints_on_one_address_counts(world: ForwardingWorld, kernel: WatchedKernel) -> None:
