@@ -62,7 +62,7 @@ NAT_MAX: Final = 262144
 PUBLISHED_MAX: Final = 65536
 DEVICES_MAX: Final = 64
 ROUTED_MAX: Final = 1024
-NAT_TRIES: Final = 32
+NAT_TRIES: Final = 64
 """ports that are tried for a connection"""
 
 
@@ -628,6 +628,21 @@ class NatKind(enum.IntEnum):
     SERVICE = 2, "to a virtual address"
 
 
+class NatFlags(enum.IntEnum):
+    """``enum nat_flags``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> NatFlags:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    USED = 1, "a packet of this direction has come"
+    CLOSING = 2, "FIN or RST of this direction has come"
+
+
 class NatValue(ctypes.Structure):
     """``struct nat_value``, 20 bytes."""
 
@@ -639,7 +654,7 @@ class NatValue(ctypes.Structure):
         ("seen_s", ctypes.c_uint32),
         ("kind", ctypes.c_uint8),
         ("reply", ctypes.c_uint8),
-        ("unused", ctypes.c_uint16),
+        ("flags", ctypes.c_uint16),
     ]
     source: int
     """as it goes on"""
@@ -655,8 +670,8 @@ class NatValue(ctypes.Structure):
     """enum nat_kind"""
     reply: int
     """1 = against the direction that opened the connection"""
-    unused: int
-    """0"""
+    flags: int
+    """enum nat_flags"""
 
 
 class ConntrackKey(ctypes.Structure):
