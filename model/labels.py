@@ -15,6 +15,11 @@ PORT_PREFIX: Final = "hawse.port."
 INGRESS_LABEL: Final = "hawse.ingress"
 EGRESS_LABEL: Final = "hawse.egress"
 
+SERVICE_LABEL: Final = "hawse.service"
+"""``hawse.service=<name>:<port>`` makes a container answer for a service."""
+AFFINITY_LABEL: Final = "hawse.service.affinity"
+"""``hawse.service.affinity=true``, of a container or a Swarm service: a client keeps its backend."""
+
 STACK_LABEL: Final = "com.docker.stack.namespace"
 SWARM_SERVICE_LABEL: Final = "com.docker.swarm.service.name"
 COMPOSE_PROJECT_LABEL: Final = "com.docker.compose.project"

@@ -16,9 +16,9 @@ class BackendState(enum.StrEnum):
     ACTIVE = "active"
     """It gets new connections."""
     STARTING = "starting"
-    """Not yet: it has not been started, its health check has not passed, or its endpoint is not known yet."""
+    """Not yet: the Swarm is about to start it, or it has not passed its health check."""
     UNHEALTHY = "unhealthy"
-    """Not now: its health check fails."""
+    """Not now: its health check fails or has not passed yet."""
     DRAINING = "draining"
     """No more: it is about to end; connections that are open go on."""
     GONE = "gone"
@@ -55,7 +55,7 @@ class ServiceAnswer:
     """Empty: every port, as it is."""
     affinity: bool
     backends: tuple[BackendAnswer, ...]
-    """Sorted by name and address. One for each port of each container when the ports of containers differ."""
+    """Sorted by name and address; of a service with several ports one for each that a container listens at."""
     problem: str = ""
     """Why it does not answer as it should; empty when all is well."""
 
