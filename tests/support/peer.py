@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -165,6 +166,22 @@ def start_idle(node: Node, name: str, network: str, *options: str) -> Asker:
     """Start a container that only asks when it is told to."""
     node.engine("run", "-d", "--name", name, "--network", network, *options, IMAGE)
     return in_container(node, name)
+
+
+@contextmanager
+def serving(machine: Machine, program: Path, name: str, *ports: int) -> Iterator[None]:
+    """A host answers at these ports meanwhile."""
+    pid_file, log_file = (machine.data / f"{name}.{kind}" for kind in ("pid", "log"))
+    script = 'echo $$ >"$0"; exec "$@"'
+    with log_file.open("w") as log:
+        command = (str(program), *serve_command(name, *ports)[1:])
+        process = machine.spawn(["/bin/sh", "-c", script, str(pid_file), *command], log=log)
+    wait.until(f"{name} serves", lambda: "ready" in log_file.read_text(), timeout_s=20)
+    try:
+        yield
+    finally:
+        machine.must("kill", pid_file.read_text().strip())
+        process.wait(timeout=20)
 
 
 def _answer(words: Sequence[str]) -> Answer:

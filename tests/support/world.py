@@ -49,18 +49,19 @@ class World:
     def __init__(self, leftovers: Leftovers, underlay: Underlay, folder: Path) -> None:
         self.router: Final = Machine("router", leftovers)
         self.machine: Final = Machine("world", leftovers)
-        self._peer = folder / "bin/peer"
+        self.peer: Final = folder / "bin/peer"
+        """The program of ``tests/support/peer.c``, for hosts."""
         underlay.connect(self.router, _NUMBER_OF_ROUTER)
         self._lay_cable()
         self._serve(folder / "bin/busybox", leftovers.data / "www")
 
     def asker(self) -> Asker:
         """Somebody in the world; questions say from which of its addresses."""
-        return Asker("world", self.machine.run, str(self._peer))
+        return Asker("world", self.machine.run, str(self.peer))
 
     def on(self, machine: Machine) -> Asker:
         """A host as somebody who asks."""
-        return Asker(machine.name, machine.run, str(self._peer))
+        return Asker(machine.name, machine.run, str(self.peer))
 
     def download_checksum(self) -> str:
         """SHA-256 of what :data:`DOWNLOAD` is."""
@@ -109,7 +110,7 @@ class World:
     def _serve(self, busybox: Path, www: Path) -> None:
         www.mkdir()
         (www / "file").write_bytes(_content())
-        self._spawn("peer", str(self._peer), "serve", "world", str(PORT))
+        self._spawn("peer", str(self.peer), "serve", "world", str(PORT))
         self._spawn("dns", "/usr/bin/python3", "-I", str(_DNS), NAME_SERVER, f"{NAME}={SERVER}")
         self._spawn("http", str(busybox), "httpd", "-f", "-p", f"{SERVER}:80", "-h", str(www))
         for name in ("peer", "dns"):
