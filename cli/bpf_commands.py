@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from cli import map_text
+from cli import map_text, translation_text
 from cli.app import asks
 from cli.client import AgentClient
 from cli.map_documents import Connections, Ipcache, PolicyMap
 from cli.output import write
+from cli.translation_documents import Frontends, PublishedPorts, Translations
 
 
 @click.group()
@@ -50,3 +51,43 @@ def ipcache() -> None:
 def ipcache_ls(client: AgentClient, output: str) -> None:
     """List every address this host can reach, with its node and identity."""
     write(output, client.get("/v1/bpf/ipcache", Ipcache), map_text.ipcache)
+
+
+@bpf.group()
+def lb() -> None:
+    """The services, as the kernel balances them."""
+
+
+@lb.command("ls")
+@asks()
+def lb_ls(client: AgentClient, output: str) -> None:
+    """List where services are asked for, with the backends and how often each gets a new connection."""
+    write(output, client.get("/v1/bpf/lb", Frontends), translation_text.frontends)
+
+
+@bpf.group()
+def nat() -> None:
+    """The connections whose addresses are translated."""
+
+
+@nat.command("ls")
+@asks()
+def nat_ls(client: AgentClient, output: str) -> None:
+    """List translated connections, those in use first: how packets come and how they go on.
+
+    Each has two entries, one for each direction. Kinds are service (a virtual address), masquerade (to the outside with
+    this host's address) and published (a port of this host).
+    """
+    write(output, client.get("/v1/bpf/nat", Translations), translation_text.translations)
+
+
+@bpf.group("published")
+def published_ports() -> None:
+    """The ports of this host that lead to containers."""
+
+
+@published_ports.command("ls")
+@asks()
+def published_ls(client: AgentClient, output: str) -> None:
+    """List the published ports of this host, and the container each leads to."""
+    write(output, client.get("/v1/bpf/published", PublishedPorts), translation_text.published)

@@ -17,9 +17,10 @@ from cli.ipam_commands import ipam
 from cli.observe_command import observe
 from cli.output import discard_output, fail
 from cli.policy_commands import policy
+from cli.service_commands import service
 from cli.status_commands import counters, status
 
-for command in (status, node, network, endpoint, ipam, identity, policy, observe, counters, bpf):
+for command in (status, node, network, endpoint, service, ipam, identity, policy, observe, counters, bpf):
     hawse.add_command(command)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from cli.map_documents import Connection, Connections, Ipcache, MapIdentity, MapRule, PolicyEntry, PolicyMap
 from cli.table import Column, table
-from cli.words import NOTHING, duration, few
+from cli.words import NOTHING, duration, few, socket
 
 _LAST_PORT: Final = 65535
 _UNTELLING: Final = ("com.docker.", "hawse.")
@@ -106,8 +106,7 @@ def _identity(identity: MapIdentity) -> str:
 
 
 def _end(address: str, port: int, identity: MapIdentity) -> str:
-    host = f"[{address}]" if ":" in address else address
-    return f"{host}:{port} ({identity['number']})"
+    return f"{socket(address, port)} ({identity['number']})"
 
 
 def _ports(entry: PolicyEntry) -> str:

@@ -68,3 +68,13 @@ def labels(pairs: Mapping[str, str]) -> list[str]:
 def enforcement(closed: bool | None) -> str:  # noqa: FBT001 - it is what is written
     """Write whether a direction is closed; ``-`` when it is not judged on this node."""
     return NOTHING if closed is None else "closed" if closed else "open"
+
+
+def share(part: float) -> str:
+    """Write a part of a whole: ``33.3 %``."""
+    return f"{part * 100:.1f} %"
+
+
+def socket(address: str, port: int | str) -> str:
+    """Write an address and a port: ``10.1.0.2:80``, ``[fd00::2]:80``."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

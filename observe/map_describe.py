@@ -68,6 +68,11 @@ def ipcache(state: AgentState) -> IpcacheDocument:
     )
 
 
+def protocol_name(number: int) -> str:
+    """Name a protocol of IP as policies do; a number for what they do not know."""
+    return _PROTOCOL_NAMES.get(number, str(number))
+
+
 class _Names:
     """What numbers of identities and rules stand for, each looked up once."""
 
@@ -103,7 +108,7 @@ def _entry(names: _Names, key: PolicyKey, verdict: PolicyVerdict) -> PolicyEntry
         direction=key.direction.value,
         deny=verdict.deny,
         remote=None if key.remote == ANY_REMOTE else names.identity(key.remote),
-        protocol=None if key.protocol == ANY_PROTOCOL else _protocol(key.protocol),
+        protocol=None if key.protocol == ANY_PROTOCOL else protocol_name(key.protocol),
         first_port=first,
         last_port=first if key.port_bits >= PORT_BITS else first | covered,
         rule=names.rule(verdict.rule),
@@ -113,7 +118,7 @@ def _entry(names: _Names, key: PolicyKey, verdict: PolicyVerdict) -> PolicyEntry
 def _connection(names: _Names, connection: TrackedConnection) -> ConnectionDocument:
     return ConnectionDocument(
         vni=connection.vni,
-        protocol=_protocol(connection.protocol),
+        protocol=protocol_name(connection.protocol),
         source=str(connection.source),
         source_port=connection.source_port,
         source_identity=names.identity(connection.source_identity),
@@ -126,7 +131,3 @@ def _connection(names: _Names, connection: TrackedConnection) -> ConnectionDocum
         egress_rule=names.rule(connection.egress_rule),
         ingress_rule=names.rule(connection.ingress_rule),
     )
-
-
-def _protocol(number: int) -> str:
-    return _PROTOCOL_NAMES.get(number, str(number))

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from observe import describe, endpoint_describe, identity_describe, map_describe, policy_describe, trace_describe
+from observe import (
+    describe,
+    endpoint_describe,
+    identity_describe,
+    map_describe,
+    policy_describe,
+    service_describe,
+    trace_describe,
+    translation_describe,
+)
 from observe.document import (
     AddressesDocument,
     CheckDocument,
@@ -30,7 +39,10 @@ from observe.policy_document import (
     ValidDocument,
 )
 from observe.route import Route
+from observe.service_describe import ServiceQuestion
+from observe.service_document import ServiceDocument, ServicesDocument
 from observe.trace_document import TraceDocument, TraceQuestionDocument
+from observe.translation_document import FrontendsDocument, PublishedPortsDocument, TranslationsDocument
 
 ROUTES: Final = (
     Route.read("/v1/status", StatusDocument, describe.status, "How the agent, the store and the datapath are"),
@@ -85,7 +97,30 @@ ROUTES: Final = (
         identity_describe.identity,
         "One security identity",
     ),
+    Route.read("/v1/services", ServicesDocument, service_describe.services, "The services of the cluster"),
+    Route.ask(
+        "/v1/services/{service}",
+        ServiceDocument,
+        ServiceQuestion,
+        service_describe.service,
+        "One service with its backends",
+    ),
     Route.read("/v1/bpf/policy", PolicyMapDocument, map_describe.policy_map, "The policy map of this host, decoded"),
     Route.read("/v1/bpf/ct", ConnectionsDocument, map_describe.connections, "The connections that this host tracks"),
     Route.read("/v1/bpf/ipcache", IpcacheDocument, map_describe.ipcache, "Where every address is, as this host has it"),
+    Route.read(
+        "/v1/bpf/lb",
+        FrontendsDocument,
+        translation_describe.frontends,
+        "The services of this host, as the kernel has them",
+    ),
+    Route.read(
+        "/v1/bpf/nat",
+        TranslationsDocument,
+        translation_describe.translations,
+        "The connections that this host translates",
+    ),
+    Route.read(
+        "/v1/bpf/published", PublishedPortsDocument, translation_describe.published, "The published ports of this host"
+    ),
 )

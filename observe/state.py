@@ -1,7 +1,8 @@
 """What the agent's API asks of the agent: one Protocol, in the terms of the model.
 
 The registries, the allocator and the datapath hold this state; ``plugin/wiring.py`` joins them into one object of this
-shape. What the API asks of policies, and what it may change, is in ``observe/policy_state.py``.
+shape. What the API asks of policies, and what it may change, is in ``observe/policy_state.py``; what it asks of
+services in ``observe/service_state.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from datapath.api import Feature, IpcacheKey, LocalEndpoint, PacketCounter, Place
+from datapath.api import (
+    Balancing,
+    Feature,
+    Frontend,
+    IpcacheKey,
+    LocalEndpoint,
+    PacketCounter,
+    Place,
+    PublishedPort,
+    PublishedTarget,
+    Translation,
+    TranslationMode,
+)
 from datapath.flow_event import TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
@@ -21,6 +34,7 @@ from model.ids import NodeName
 from model.networks import Network
 from model.nodes import Node
 from observe.policy_state import PolicyState
+from observe.service_state import ServiceState
 
 
 class Scope(enum.StrEnum):
@@ -51,6 +65,10 @@ class DatapathStatus:
     """MTU of container interfaces that ask for no other."""
     programs: ProgramOrigin
     features: tuple[Feature, ...]
+    translation: TranslationMode | None = None
+    """Where virtual addresses of services are translated; None: nowhere yet."""
+    translation_reason: str = ""
+    """Why there and not at sockets; empty when it is at sockets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +122,11 @@ class AgentState(Protocol):
     @property
     def policies(self) -> PolicyState:
         """What is known of policies and identities."""
+        ...
+
+    @property
+    def balancing(self) -> ServiceState:
+        """What is known of services."""
         ...
 
     def node(self) -> NodeName:
@@ -168,4 +191,16 @@ class AgentState(Protocol):
 
     def ipcache(self) -> Mapping[IpcacheKey, Place]:
         """Where every address is, as the kernel has it."""
+        ...
+
+    def frontends(self) -> Mapping[Frontend, Balancing]:
+        """The services, as the kernel has them."""
+        ...
+
+    def translations(self) -> Sequence[Translation]:
+        """The translated connections, as the kernel has them."""
+        ...
+
+    def published(self) -> Mapping[PublishedPort, PublishedTarget]:
+        """The published ports of this host, as the kernel has them."""
         ...

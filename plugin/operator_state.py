@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.endpoints import EndpointRegistry
 from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
 from cluster.views import ClusterViews
-from datapath.api import Datapath, IpcacheKey, LocalEndpoint, PacketCounter, Place
+from datapath.api import (
+    Balancing,
+    Datapath,
+    Frontend,
+    IpcacheKey,
+    LocalEndpoint,
+    PacketCounter,
+    Place,
+    PublishedPort,
+    PublishedTarget,
+    Translation,
+)
 from datapath.flow_event import TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from ipam.check import DockerNetworks, check
@@ -24,6 +35,7 @@ from model.ids import DockerNetworkId, NodeName
 from model.networks import Network
 from model.nodes import Node
 from observe.policy_state import PolicyState
+from observe.service_state import NoServices, ServiceState
 from observe.state import AgentStatus, DatapathStatus, Finding, HeldAddress, ProgramOrigin, Scope
 from policy.views import PolicyViews
 
@@ -63,6 +75,7 @@ class Sources:
     clock: Clock
     policies: PolicyState
     policy_views: PolicyViews
+    services: ServiceState = field(default_factory=NoServices)
 
 
 class OperatorState:
@@ -76,6 +89,11 @@ class OperatorState:
     def policies(self) -> PolicyState:
         """What is known of policies and identities."""
         return self._sources.policies
+
+    @property
+    def balancing(self) -> ServiceState:
+        """What is known of services."""
+        return self._sources.services
 
     def node(self) -> NodeName:
         """Name of this node."""
@@ -173,6 +191,18 @@ class OperatorState:
     def ipcache(self) -> Mapping[IpcacheKey, Place]:
         """Where every address is, as the kernel has it."""
         return self._sources.datapath.ipcache()
+
+    def frontends(self) -> Mapping[Frontend, Balancing]:
+        """The services, as the kernel has them."""
+        return self._sources.datapath.services()
+
+    def translations(self) -> Sequence[Translation]:
+        """The translated connections, as the kernel has them."""
+        return self._sources.datapath.translations()
+
+    def published(self) -> Mapping[PublishedPort, PublishedTarget]:
+        """The published ports of this host, as the kernel has them."""
+        return self._sources.datapath.published()
 
     def _require_known(self) -> None:
         views = self._sources.views

@@ -6,7 +6,22 @@ import dataclasses
 import ipaddress
 from collections.abc import Mapping, Sequence
 
-from datapath.api import Direction, EndpointSpec, Feature, IpcacheKey, LocalEndpoint, PacketCounter, Place
+from datapath.api import (
+    Backend,
+    Balancing,
+    Direction,
+    EndpointSpec,
+    Feature,
+    Frontend,
+    IpcacheKey,
+    LocalEndpoint,
+    PacketCounter,
+    Place,
+    PublishedPort,
+    PublishedTarget,
+    Translation,
+    TranslationMode,
+)
 from datapath.flow_event import TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
@@ -27,6 +42,7 @@ from observe.state import (
     Scope,
 )
 from tests.support.policy_state import DB, HERE, RULE, THERE, WEB, FixedPolicyState
+from tests.support.service_state import VIP, FixedServiceState
 
 POOL = ipaddress.ip_network("10.1.0.0/24")
 OTHER_POOL = ipaddress.ip_network("10.9.0.0/16")
@@ -61,6 +77,7 @@ def a_status() -> AgentStatus:
                 Feature(name="redirect-peer", available=True, required=True, detail=""),
                 Feature(name="netkit", available=False, required=False, detail="kernel too old; veth is used instead"),
             ),
+            translation=TranslationMode.SOCKET,
         ),
         problems=(),
     )
@@ -137,12 +154,33 @@ def a_connection(source_port: int, idle_s: float) -> TrackedConnection:
     )
 
 
+def a_translation(kind: str, destination: str, port: int, *, idle_s: int) -> Translation:
+    target = ipaddress.IPv4Address(destination)
+    client = ipaddress.IPv4Address("10.1.0.10")
+    outside = kind == "masquerade"
+    return Translation(
+        kind=kind,
+        protocol=6,
+        source=client,
+        source_port=40001,
+        destination=target,
+        destination_port=port,
+        new_source=ipaddress.IPv4Address("192.0.2.1") if outside else client,
+        new_source_port=10240 if outside else 40001,
+        new_destination=target if outside else ipaddress.IPv4Address("10.1.0.9"),
+        new_destination_port=port,
+        reply=False,
+        idle_s=idle_s,
+    )
+
+
 class FixedAgentState(AgentState):
     """Answers what stands in its attributes; raises ``store_error`` and ``kernel_error`` where the real one would."""
 
     def __init__(self) -> None:
         self.now = a_status()
         self.fixed_policies = FixedPolicyState()
+        self.fixed_services = FixedServiceState()
         self.stale: str | None = None
         self.store_error: Exception | None = None
         self.kernel_error: HawseError | None = None
@@ -218,10 +256,37 @@ class FixedAgentState(AgentState):
                 identity=IDENTITY_WORLD, tunnel_endpoint=None, ifindex=0
             ),
         }
+        self.kernel_frontends: Mapping[Frontend, Balancing] = {
+            Frontend(address=VIP, vni=Vni(4097), port=81, protocol=17): Balancing(),
+            Frontend(address=VIP, vni=Vni(4097)): Balancing(
+                backends=(
+                    Backend(ipaddress.IPv4Address("10.1.0.10"), 8080),
+                    Backend(ipaddress.IPv4Address("10.1.0.9")),
+                ),
+                table=(0, 1, 1, 0, 1, 1, 0, 1),
+                affinity=True,
+            ),
+        }
+        self.translated: Sequence[Translation] = (
+            a_translation("masquerade", "198.51.100.7", 443, idle_s=61),
+            a_translation("service", str(VIP), 80, idle_s=0),
+        )
+        self.kernel_published: Mapping[PublishedPort, PublishedTarget] = {
+            PublishedPort(port=8080, protocol=6): PublishedTarget(
+                address=ipaddress.IPv4Address("10.1.0.9"), vni=Vni(4097), port=80
+            ),
+            PublishedPort(port=53, protocol=17, address=ipaddress.IPv4Address("192.0.2.1")): PublishedTarget(
+                address=ipaddress.IPv4Address("10.9.0.4"), vni=Vni(4098), port=5353
+            ),
+        }
 
     @property
     def policies(self) -> FixedPolicyState:
         return self.fixed_policies
+
+    @property
+    def balancing(self) -> FixedServiceState:
+        return self.fixed_services
 
     def change_status(self, **changes: object) -> None:
         self.now = dataclasses.replace(self.now, **changes)  # type: ignore[arg-type]  # any field, by name
@@ -286,6 +351,18 @@ class FixedAgentState(AgentState):
     def ipcache(self) -> Mapping[IpcacheKey, Place]:
         self._ask_kernel()
         return self.places
+
+    def frontends(self) -> Mapping[Frontend, Balancing]:
+        self._ask_kernel()
+        return self.kernel_frontends
+
+    def translations(self) -> Sequence[Translation]:
+        self._ask_kernel()
+        return self.translated
+
+    def published(self) -> Mapping[PublishedPort, PublishedTarget]:
+        self._ask_kernel()
+        return self.kernel_published
 
     def _ask_store(self) -> None:
         if self.store_error is not None:

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from cli import documents, endpoint_documents, identity_documents, map_documents, policy_documents
+from cli import (
+    documents,
+    endpoint_documents,
+    identity_documents,
+    map_documents,
+    policy_documents,
+    service_documents,
+    translation_documents,
+)
 from cli.conform import Mismatch, conform
 from observe import (
     document,
@@ -14,7 +22,9 @@ from observe import (
     identity_document,
     map_document,
     policy_document,
+    service_document,
     trace_document,
+    translation_document,
 )
 
 ANSWER: dict[str, Any] = {
@@ -64,9 +74,13 @@ PAIRS = [
     (policy_documents.Rollout, policy_document.RolloutDocument),
     (policy_documents.Trace, trace_document.TraceDocument),
     (identity_documents.Identities, identity_document.IdentitiesDocument),
+    (service_documents.Services, service_document.ServicesDocument),
     (map_documents.PolicyMap, map_document.PolicyMapDocument),
     (map_documents.Connections, map_document.ConnectionsDocument),
     (map_documents.Ipcache, map_document.IpcacheDocument),
+    (translation_documents.Frontends, translation_document.FrontendsDocument),
+    (translation_documents.Translations, translation_document.TranslationsDocument),
+    (translation_documents.PublishedPorts, translation_document.PublishedPortsDocument),
 ]
 
 

@@ -40,6 +40,8 @@ LISTINGS = [
     (("ipam", "ls"), "/v1/addresses"),
     (("ipam", "check"), "/v1/check"),
     (("counters",), "/v1/counters"),
+    (("service", "ls"), "/v1/services"),
+    (("service", "get", "shop_web"), "/v1/services/{service}"),
     (("policy", "ls"), "/v1/policies"),
     (("policy", "wait"), "/v1/rollout"),
     (("identity", "ls"), "/v1/identities"),
@@ -47,6 +49,9 @@ LISTINGS = [
     (("bpf", "policy", "ls"), "/v1/bpf/policy"),
     (("bpf", "ct", "ls"), "/v1/bpf/ct"),
     (("bpf", "ipcache", "ls"), "/v1/bpf/ipcache"),
+    (("bpf", "lb", "ls"), "/v1/bpf/lb"),
+    (("bpf", "nat", "ls"), "/v1/bpf/nat"),
+    (("bpf", "published", "ls"), "/v1/bpf/published"),
 ]
 COMMANDS = [arguments for arguments, _ in LISTINGS]
 

@@ -243,7 +243,7 @@ def test_only_policies_can_be_changed() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} - CHANGING))
 def test_what_can_only_be_read_says_so(client: FlaskClient, method: str, path: str) -> None:
-    response = client.open(path.format(name="db-from-api", number=1), method=method)
+    response = client.open(path.format(name="db-from-api", number=1, service="shop_web"), method=method)
 
     assert response.status_code == 405
     assert response.get_json() == {"error": f"{method} is not possible here: use GET, HEAD, OPTIONS"}
