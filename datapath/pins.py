@@ -14,9 +14,7 @@ Two ``programs-*`` folders mean that a switch from one build to the next was not
 
 from __future__ import annotations
 
-import ctypes
 import enum
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from datapath import file_systems
 from datapath.abi import ABI_VERSION
 from model.errors import DatapathError
 
@@ -59,7 +58,6 @@ PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({
 })  # fmt: skip
 DEFAULT_ROOT: Final = Path("/sys/fs/bpf/hawse")
 
-_BPF_FS_MAGIC: Final = 0xCAFE4A11
 _VERSION: Final = re.compile(r"v\d+")
 
 
@@ -104,12 +102,7 @@ def require_bpf_file_system(root: Path) -> None:
 def is_bpf_file_system(root: Path) -> bool:
     """Is the nearest existing folder at or above ``root`` in a BPF file system?"""
     existing = next(path for path in (root, *root.parents) if path.exists())
-    libc = ctypes.CDLL(None, use_errno=True)
-    answer = (ctypes.c_long * 64)()  # struct statfs begins with the magic number
-    if libc.statfs(os.fsencode(existing), answer) != 0:
-        errno = ctypes.get_errno()
-        raise DatapathError(f"statfs {existing}: {os.strerror(errno)}")
-    return answer[0] & 0xFFFFFFFF == _BPF_FS_MAGIC
+    return file_systems.magic(existing) == file_systems.BPF
 
 
 def remove(folder: Path) -> None:

@@ -6,14 +6,37 @@ import ipaddress
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 _T = TypeVar("_T")
 
+_FIRST_FREE_PORT: Final = 1024
+"""Those below belong to the services of the host."""
+_LAST_PORT: Final = 65535
+_FEWEST_PORTS: Final = 1024
+"""With fewer the search for a free one would often be in vain."""
+
 _INTERFACE: Final = re.compile(r"[^\s/:]{1,15}")
 """What the kernel takes as an interface's name (``dev_valid_name`` in net/core/dev.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports, both ends included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """As an operator writes it."""
+        return f"{self.first}-{self.last}"
+
+    def overlaps(self, other: PortRange) -> bool:
+        """Whether a port is in both."""
+        return self.first <= other.last and other.first <= self.last
 
 
 def integer(lowest: int, highest: int) -> Callable[[str], int]:
@@ -80,6 +103,21 @@ def endpoints(text: str) -> tuple[str, ...]:
         ):
             raise ValueError(url)
     return tuple(url.rstrip("/") for url in _items(text))
+
+
+def networks(text: str) -> tuple[ipaddress.IPv4Network, ...]:
+    """Read networks, also none."""
+    return tuple(ipaddress.IPv4Network(item) for item in _items(text))
+
+
+def port_range(text: str) -> PortRange:
+    """Read ports from one to another, both included."""
+    first, dash, last = text.partition("-")
+    port = integer(_FIRST_FREE_PORT, _LAST_PORT)
+    ports = PortRange(port(first.strip()), port(last.strip()))
+    if not dash or ports.last - ports.first + 1 < _FEWEST_PORTS:
+        raise ValueError(text)
+    return ports
 
 
 def pools(text: str) -> tuple[ipaddress.IPv4Network, ...]:

@@ -21,7 +21,19 @@ from urllib.parse import urlsplit
 from model.errors import InvalidInput
 from model.ids import NodeName, node_name
 from model.policies import PolicyMode
-from plugin.setting_rules import boolean, endpoints, integer, interface, node_ip, optional, path, pools
+from plugin.setting_rules import (
+    PortRange,
+    boolean,
+    endpoints,
+    integer,
+    interface,
+    networks,
+    node_ip,
+    optional,
+    path,
+    pools,
+    port_range,
+)
 from policy.label_filter import DEFAULT_PATTERNS, LabelFilter
 
 PLUGIN_SOCKET: Final = Path("/run/docker/plugins/hawse.sock")
@@ -34,6 +46,15 @@ class Scope(StrEnum):
     AUTO = "auto"
     LOCAL = "local"
     GLOBAL = "global"
+
+
+class ServiceTranslation(StrEnum):
+    """Where virtual addresses of services are translated."""
+
+    AUTO = "auto"
+    """At sockets where the host allows it, otherwise in packets."""
+    SOCKET = "socket"
+    PACKET = "packet"
 
 
 class LogLevel(StrEnum):
@@ -70,6 +91,9 @@ class Settings:
     identity_labels: LabelFilter
     policy_enforcement: PolicyMode
     policy_audit: bool
+    masquerade_ports: PortRange
+    masquerade_exclude: tuple[ipaddress.IPv4Network, ...]
+    service_translation: ServiceTranslation
     cgroup_root: Path | None
     bpffs_root: Path
     log_level: LogLevel
@@ -291,6 +315,30 @@ TABLE: Final[tuple[Setting, ...]] = (
         rule="true or false",
         help="Report what policies would deny, and let it pass.",
         parse=boolean,
+    ),
+    Setting(
+        name="MASQUERADE_PORTS",
+        default="10240-32767",
+        unit="ports",
+        rule="two ports like 10240-32767, the first from 1024 on, at least 1024 ports",
+        help="Ports of the host that connections of containers leave by; not those of net.ipv4.ip_local_port_range.",
+        parse=port_range,
+    ),
+    Setting(
+        name="MASQUERADE_EXCLUDE",
+        default="",
+        unit="CIDRs, comma separated",
+        rule="IPv4 networks like 10.0.0.0/8, separated by commas",
+        help="Ranges outside that containers reach with their own addresses: routers there know the way back.",
+        parse=networks,
+    ),
+    Setting(
+        name="SERVICE_TRANSLATION",
+        default="auto",
+        unit="",
+        rule="auto, socket or packet",
+        help="Where addresses of services are translated. auto: at sockets where the kernel and cgroup v2 allow it.",
+        parse=ServiceTranslation,
     ),
     Setting(
         name="CGROUP_ROOT",

@@ -14,7 +14,7 @@ def markdown() -> str:
         f"| `{row.name}` | {f'`{row.default}`' if row.default else '(empty)'} | {row.unit} | {row.rule} | {row.help} |"
         for row in TABLE
     ]
-    return "\n".join([_HEAD, *rows, _LABELS, _CERTIFICATES])
+    return "\n".join([_HEAD, *rows, _LABELS, _WAY_OUT, _CERTIFICATES])
 
 
 _HEAD: Final = """\
@@ -46,6 +46,21 @@ Labels that begin with `hawse.` always count, those that begin with `reserved:` 
 (`com.docker.stack.namespace`) and the Compose project (`com.docker.compose.project`), which a NetworkPolicy takes for
 the namespace, count unless a pattern leaves them out. At most 128 labels can count, with keys of 253 bytes, values of
 1024 and 16 KiB together. All nodes of a cluster should have the same value.
+"""
+
+_WAY_OUT: Final = """
+## Ports of masqueraded connections
+
+Connections of containers to the outside get the address of their host and one of its ports from `MASQUERADE_PORTS`.
+The host itself must use none of them for connections of its own: the agent does not start when they overlap
+`net.ipv4.ip_local_port_range`. Either set other ports, or take them out of that range:
+
+```sh
+sysctl net.ipv4.ip_local_port_range             # Linux has 32768-60999 unless it was changed
+docker plugin set hawse:latest MASQUERADE_PORTS=2048-9999
+```
+
+A port at which a program of the host listens may lie among them: it goes to the program.
 """
 
 _CERTIFICATES: Final = """

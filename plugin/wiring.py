@@ -25,7 +25,6 @@ from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
 from cluster.usage import RegistryUsage
 from cluster.views import ClusterViews
-from datapath.api import DatapathConfig
 from datapath.linux import LinuxDatapath
 from datapath.names import TUNNEL_IFNAME
 from datapath.underlay import Underlay, UnderlayNotFound, find_underlay
@@ -50,6 +49,7 @@ from observe.api import create_agent_app
 from observe.state import Scope as OperatorScope
 from plugin.agent import Agent, Step
 from plugin.closing import Closing
+from plugin.datapath_config import datapath_config
 from plugin.embedded_etcd import EmbeddedEtcd
 from plugin.operator_state import Identity, OperatorState, Sources
 from plugin.scope_watch import ScopeWatch
@@ -129,6 +129,7 @@ def build(settings: Settings) -> Wired:
         ),
         clock=clock,
     )
+    config = datapath_config(settings, node)
     datapath = LinuxDatapath(root=settings.bpffs_root / "hawse")
     forwarding = ForwardingController(
         datapath, views.endpoints, views.nodes, views.networks, node.name, lost=views.lost, clock=clock
@@ -170,7 +171,7 @@ def build(settings: Settings) -> Wired:
         leader_steps=[policy.upkeep.collect],
     )
 
-    datapath_step = Step("datapath", lambda: datapath.start(_datapath_config(node)))
+    datapath_step = Step("datapath", lambda: datapath.start(config))
     agent = Agent(
         followers=[
             *([embedded] if embedded else []),
@@ -248,10 +249,6 @@ def _etcd_config(settings: Settings, embedded: EmbeddedEtcd | None) -> EtcdConfi
         key=settings.etcd_key,
         allow_plaintext=settings.etcd_allow_plaintext,
     )
-
-
-def _datapath_config(node: Node) -> DatapathConfig:
-    return DatapathConfig(node_address=node.address, tunnel_port=node.tunnel_port, mtu_bytes=node.mtu_bytes)
 
 
 def _docker_networks(engine: Engine) -> frozenset[DockerNetworkId] | None:

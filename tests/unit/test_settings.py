@@ -14,7 +14,8 @@ import pytest
 
 from model.errors import InvalidInput
 from model.policies import PolicyMode
-from plugin.settings import PLUGIN_SOCKET, TABLE, LogLevel, Scope, Settings
+from plugin.setting_rules import PortRange
+from plugin.settings import PLUGIN_SOCKET, TABLE, LogLevel, Scope, ServiceTranslation, Settings
 from plugin.settings_document import markdown
 from policy.label_filter import LabelFilter
 
@@ -93,6 +94,13 @@ def test_empty_and_blank_values_mean_the_defaults() -> None:
         ("IDENTITY_LABELS", "app, !team.*", LabelFilter.parse("app,!team.*")),
         ("POLICY_ENFORCEMENT", "always", PolicyMode.ALWAYS),
         ("POLICY_AUDIT", "true", True),
+        ("MASQUERADE_PORTS", "2048 - 3071", PortRange(2048, 3071)),
+        (
+            "MASQUERADE_EXCLUDE",
+            "10.0.0.0/8, 192.0.2.0/24",
+            (ipaddress.IPv4Network("10.0.0.0/8"), ipaddress.IPv4Network("192.0.2.0/24")),
+        ),
+        ("SERVICE_TRANSLATION", "packet", ServiceTranslation.PACKET),
         ("CGROUP_ROOT", "/host/sys/fs/cgroup/unified", Path("/host/sys/fs/cgroup/unified")),
         ("LOG_LEVEL", "debug", LogLevel.DEBUG),
     ],
@@ -139,6 +147,14 @@ def test_value_is_read(name: str, text: str, value: object) -> None:
         ("IDENTITY_LABELS", ","),
         ("POLICY_ENFORCEMENT", "on"),
         ("POLICY_AUDIT", "1"),
+        ("MASQUERADE_PORTS", "10240"),
+        ("MASQUERADE_PORTS", "1023-9999"),
+        ("MASQUERADE_PORTS", "2048-3070"),
+        ("MASQUERADE_PORTS", "32767-10240"),
+        ("MASQUERADE_PORTS", "60000-65536"),
+        ("MASQUERADE_EXCLUDE", "10.0.0.1/8"),
+        ("MASQUERADE_EXCLUDE", "::/0"),
+        ("SERVICE_TRANSLATION", "sockets"),
         ("LOG_LEVEL", "verbose"),
         ("STATE_DIR", "data"),
     ],
