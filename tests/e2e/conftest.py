@@ -14,7 +14,7 @@ from tests.support.leftovers import remove_of_dead_runs
 from tests.support.node import Node
 from tests.support.plugin import NAME
 from tests.support.testbed import Testbed, debian_with_docker
-from tests.support.world import World
+from tests.support.world import ROUTED_RANGE, World
 
 _NUMBERS: Final = itertools.count(1)
 """Every module has a node of its own, and no machine is made twice."""
@@ -93,7 +93,8 @@ def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str
 def pair(testbed: Testbed) -> Iterator[tuple[Node, Node]]:
     """Two nodes without Swarm that share an etcd; their engines keep containers while they restart."""
     etcd = testbed.etcd("pair", 1)
-    nodes = tuple(testbed.node(name, etcd=etcd, live_restore=True) for name in ("p1", "p2"))
+    settings = {"MASQUERADE_EXCLUDE": ROUTED_RANGE}
+    nodes = tuple(testbed.node(name, etcd=etcd, settings=settings, live_restore=True) for name in ("p1", "p2"))
     one, other = nodes
     yield one, other
     for node in nodes:

@@ -35,6 +35,7 @@ from tests.support.world import (
     NAME_SERVER,
     OTHER_SERVER,
     PORT,
+    ROUTED,
     ROUTER,
     SERVER,
     World,
@@ -253,6 +254,16 @@ def test_a_routed_network_keeps_its_addresses(nodes: tuple[Node, Node], world: W
     assert [(answer.outcome, answer.address) for answer in out] == [(Outcome.OPEN, address)] * 4
     assert pinged.rc == 0, str(pinged)
     assert [(answer.server, answer.address) for answer in into] == [("routed", SERVER)] * 2
+
+
+def test_a_range_that_is_excluded_sees_the_container(nodes: tuple[Node, Node], world: World) -> None:
+    node = nodes[0]
+    client = in_container(node, "one")
+
+    with world.routes_to(_POOLS["net"], node):
+        told = client.ask([*asked("tcp", "udp", address=ROUTED), *asked("tcp", "udp")])
+
+    assert [answer.address for answer in told] == [node.address_in("one", "net")] * 2 + [str(node.address)] * 2
 
 
 def test_a_host_and_its_containers_reach_each_other(nodes: tuple[Node, Node], world: World) -> None:

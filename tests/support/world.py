@@ -31,6 +31,10 @@ SERVER: Final = str(OUTSIDE[10])
 OTHER_SERVER: Final = str(OUTSIDE[200])
 """... and deny that one; both are clients as well."""
 NAME_SERVER: Final = str(OUTSIDE[53])
+ROUTED: Final = str(OUTSIDE[250])
+"""A server that knows the way to containers ..."""
+ROUTED_RANGE: Final = "198.51.100.248/29"
+"""... and the range that nodes have to be told."""
 PORT: Final = 7001
 CLOSED_PORT: Final = 7999
 NAME: Final = "server.example"
@@ -95,7 +99,7 @@ class World:
         must(["ip", "link", "add", *ends, "netns", str(self.machine.pid)])
         for machine, interface, addresses in (
             (self.router, "eth1", [_GATEWAY]),
-            (self.machine, INTERFACE, [SERVER, OTHER_SERVER, NAME_SERVER]),
+            (self.machine, INTERFACE, [SERVER, OTHER_SERVER, NAME_SERVER, ROUTED]),
         ):
             for address in addresses:
                 machine.must("ip", "addr", "add", f"{address}/{OUTSIDE.prefixlen}", "dev", interface)
