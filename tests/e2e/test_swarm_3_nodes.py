@@ -13,6 +13,7 @@ from kvstore import keys
 from tests.support import leaks, swarm, wait
 from tests.support.images import IMAGE
 from tests.support.node import Node
+from tests.support.swarm import leader
 
 NET: Final = "app"
 _POOL: Final = "10.2.0.0/16"
@@ -46,21 +47,6 @@ def _no_service_stays(nodes: list[Node]) -> Iterator[None]:
     yield
     if leader(nodes).engine("service", "ls", "-q"):
         remove_service(nodes, "web")
-
-
-def leader(nodes: list[Node]) -> Node:
-    """The node whose manager leads at this moment."""
-
-    def found() -> Node | None:
-        for node in nodes:
-            listed = node.engine.run("node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}")
-            for line in listed.out.splitlines() if listed.rc == 0 else []:
-                name, _, status = line.partition(" ")
-                if status == "Leader":
-                    return next(each for each in nodes if each.name == name)
-        return None
-
-    return wait.until("the Swarm has a leader", found, timeout_s=60, interval_s=0.5)
 
 
 def create_service(manager: Node, name: str, replicas: int, *command: str, mode: str = "dnsrr") -> None:

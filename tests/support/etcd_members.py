@@ -16,6 +16,8 @@ from tests.support.machine import Machine
 from tests.support.underlay import ADDRESS, Underlay
 
 _EMBEDDED_PORT: Final = 2379
+_TRANSACTION: Final = 128
+"""Operations: etcd's own limit."""
 _CERTIFICATES: Final = "/etc/opt/hawse"
 
 
@@ -117,8 +119,23 @@ class EmbeddedEtcd:
 
     def entries(self, prefix: str) -> dict[str, str]:
         """Everything below a prefix."""
-        argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=127.0.0.1:{_EMBEDDED_PORT}"]
-        return parse_entries(self._machine.must(*argv, "get", "--prefix", prefix, "--write-out=json"))
+        return parse_entries(self._must("get", "--prefix", prefix, "--write-out=json"))
+
+    def put(self, entries: Mapping[str, str]) -> None:
+        """Write entries, as many in one transaction as etcd takes."""
+        lines = [f"put {key} {json.dumps(value)}" for key, value in entries.items()]
+        for first in range(0, len(lines), _TRANSACTION):
+            requests = "\n".join(lines[first : first + _TRANSACTION])
+            # No condition; requests; none for when it does not hold.
+            self._must("txn", stdin=f"\n{requests}\n\n\n")
+
+    def delete(self, prefix: str) -> None:
+        """Remove everything below a prefix."""
+        self._must("del", "--prefix", prefix)
+
+    def _must(self, *argv: str, stdin: str | None = None) -> str:
+        command = ("env", "ETCDCTL_API=3", "etcdctl", f"--endpoints=127.0.0.1:{_EMBEDDED_PORT}", *argv)
+        return self._machine.must(*command, stdin=stdin)
 
 
 def parse_entries(answer: str) -> dict[str, str]:

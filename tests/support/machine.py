@@ -37,33 +37,38 @@ class Machine:
         self.name: Final = name
         self.data: Final = leftovers.data / name
         self._leftovers = leftovers
-        group = f"hawse-test-{leftovers.ident}-{name}"
+        self._base = base
+        self._group = f"hawse-test-{leftovers.ident}-{name}"
         for target in (_CGROUPS, *_CGROUPS.iterdir()):
             if (target / "cgroup.procs").exists():
-                leftovers.add_cgroup(target / group)
-        layers = self.data / "layers"
-        layers.mkdir(parents=True)
-        self.root = Path("/") if base == Path("/") else layers / "root"
+                leftovers.add_cgroup(target / self._group)
+        self._layers = self.data / "layers"
+        self._layers.mkdir(parents=True)
+        self.root = Path("/") if base == Path("/") else self._layers / "root"
+        self._boot()
+
+    def _boot(self) -> None:
         says_ready, ready = os.pipe()
+        words = ("outside", self._group, str(self._base), str(self._layers), str(ready))
         with (self.data / "init.log").open("w") as log:
             self._init = subprocess.Popen(
-                ["/usr/bin/python3", "-I", str(_INIT), "outside", group, str(base), str(layers), str(ready)],
+                ["/usr/bin/python3", "-I", str(_INIT), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[ready],
                 start_new_session=True,
             )
-        leftovers.add_child(self._init)
+        self._leftovers.add_child(self._init)
         os.close(ready)
         with os.fdopen(says_ready) as pipe:
             answer = pipe.readline()
         if not answer:
-            raise RuntimeError(f"machine {name} did not start: {(self.data / 'init.log').read_text()}")
-        self.pid: Final = int(answer.split()[0])
-        self._inside: Final = answer.split()[1]
+            raise RuntimeError(f"machine {self.name} did not start: {(self.data / 'init.log').read_text()}")
+        self.pid = int(answer.split()[0])
+        self._inside = answer.split()[1]
         self._started = start_time(self.pid)
-        leftovers.add_process(self.pid)
+        self._leftovers.add_process(self.pid)
 
     def argv(self, *argv: str, own_root: bool = False) -> list[str]:
         """Make the command line that runs ``argv`` in this machine, as seen from this host."""
@@ -96,3 +101,7 @@ class Machine:
         """End everything in this machine at once, without a word to any of it."""
         end_process(self.pid, self._started)
         self._init.wait(timeout=20)
+
+    def power_on(self) -> None:
+        """Start it after :meth:`power_off`, with what is on its disk; it has no cable."""
+        self._boot()

@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.support import wait
 from tests.support.engine import Engine
+from tests.support.node import Node
 
 _PORT: Final = 2377
 
@@ -63,3 +64,28 @@ def wait_running(manager: Engine, service: str, replicas: int, *, timeout_s: flo
         timeout_s=timeout_s,
         interval_s=0.2,
     )
+
+
+def leader(nodes: Sequence[Node]) -> Node:
+    """The node whose manager leads at this moment, as those say that can be asked."""
+
+    def found() -> Node | None:
+        for node in nodes:
+            listed = node.engine.run("node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}")
+            for line in listed.out.splitlines() if listed.rc == 0 else []:
+                name, _, status = line.partition(" ")
+                if status == "Leader":
+                    return next((each for each in nodes if each.name == name), None)
+        return None
+
+    return wait.until("the Swarm has a leader", found, timeout_s=60, interval_s=0.5)
+
+
+def remove_network(nodes: Sequence[Node], name: str) -> None:
+    """Remove a network; the Swarm may take a moment to see that nobody uses it any more."""
+
+    def removed() -> None:
+        result = leader(nodes).engine.run("network", "rm", name)
+        assert result.rc == 0, str(result)
+
+    wait.until_passes(removed, timeout_s=60, interval_s=0.5)

@@ -17,7 +17,7 @@ from tests.support.machine import Machine
 from tests.support.node import Node
 from tests.support.plugin import Plugin
 from tests.support.shell import must
-from tests.support.underlay import Underlay
+from tests.support.underlay import NETWORK, Underlay
 from tests.support.world import World
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -91,6 +91,20 @@ class Testbed:
             node.plugin.enable()
             node.wait_healthy()
         return node
+
+    def power_off(self, node: Node) -> None:
+        """Take a node's power away: all that runs on it is gone at once, what is on its disk stays."""
+        node.machine.power_off()
+        self.underlay.wait_unplugged(node.machine)
+
+    def power_on(self, node: Node) -> None:
+        """Start a node again after :meth:`power_off`, and wait until it is well."""
+        node.machine.power_on()
+        self.underlay.connect(node.machine, int(node.address) - int(NETWORK.network_address))
+        if isinstance(node.etcd, EtcdMembers):
+            node.etcd.admit(node.machine)
+        node.engine.start()
+        node.wait_healthy(timeout_s=60)
 
     def _machine(self, name: str, base: Path, *, live_restore: bool = False) -> tuple[Machine, Engine]:
         machine = Machine(name, self._leftovers, base=base)
