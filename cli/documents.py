@@ -78,6 +78,7 @@ class Status(TypedDict):
 
     healthy: bool
     problems: list[str]
+    warnings: list[str]
     warning: str | None
     agent: Agent
     store: Store

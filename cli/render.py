@@ -190,7 +190,7 @@ def counters(document: Counters) -> str:
 
 def _verdict(document: Status) -> str:
     problems = [f"NOT OK: {printable(problem)}\n" for problem in document["problems"]]
-    hints = [hint for hint in (document["agent"]["scope_warning"], document["warning"]) if hint]
+    hints = [hint for hint in (document["agent"]["scope_warning"], document["warning"], *document["warnings"]) if hint]
     if not problems:
         problems = ["OK, with a warning\n" if hints else "OK\n"]
     return "".join(problems + [f"warning: {printable(hint)}\n" for hint in hints])

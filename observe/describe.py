@@ -56,6 +56,7 @@ def status(state: AgentState) -> StatusDocument:
     return StatusDocument(
         healthy=not problems,
         problems=problems,
+        warnings=list(state.policies.warnings()),
         warning=state.staleness(),
         agent=AgentDocument(
             version=now.version,

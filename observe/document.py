@@ -104,6 +104,9 @@ class StatusDocument:
 
     healthy: Annotated[bool, Meta(description="There is no problem.")]
     problems: Annotated[list[str], Meta(description="What does not work, a sentence each.")]
+    warnings: Annotated[
+        list[str], Meta(description="What an operator should correct, a sentence each; hawse itself works.")
+    ]
     warning: Staleness
     agent: AgentDocument
     store: StoreDocument

@@ -105,6 +105,10 @@ class PolicyState(Protocol):
         """What does not work, a sentence each."""
         ...
 
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with labels that an endpoint of the cluster has now, a sentence each."""
+        ...
+
     def health(self) -> PolicyHealth:
         """How the kernel of this node follows, in figures."""
         ...

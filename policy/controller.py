@@ -148,6 +148,16 @@ class PolicyController:
             found.append(_not_enforced(health.error))
         return found
 
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with labels that an endpoint of the cluster has now, a sentence each."""
+        latest = self.latest
+        wrong = latest.gathered.label_problems if latest else {}
+        if not wrong:
+            return []
+        # Asked now: endpoints of other nodes come and go without anything being gathered.
+        present = {entry.value.identity for entry in self._endpoints.items().values()}
+        return [problem for number, problems in wrong.items() if number in present for problem in problems]
+
     def flags(self, identity: int) -> IdentityFlags:
         """What the kernel was told of an identity."""
         applied = self.applied

@@ -46,7 +46,9 @@ class Gathered:
     here: Mapping[IdentityId, int]
     """How many endpoints of this node have each identity."""
     problems: tuple[str, ...]
-    """Documents and short forms that cannot be read, a sentence each."""
+    """Documents that cannot be read, a sentence each."""
+    label_problems: Mapping[IdentityId, tuple[str, ...]]
+    """What is wrong with labels, sentences by identity; whoever has none is not in it."""
 
 
 class InputGatherer:
@@ -110,12 +112,9 @@ class InputGatherer:
         documents = {entry.value.name: entry.value for _, entry in sorted(self._views.policies.items().items())}
         endpoints = self._endpoints.items()
         identities = self._labels(endpoints)
-        problems = [f"policy {entry.name}: {entry.problem}" for entry in documents.values() if entry.problem]
+        short_forms = self._read_short_forms(identities)
         policies = [entry.policy for entry in documents.values()]
-        for short in self._read_short_forms(identities):
-            problems += short.problems
-            if short.policy is not None:
-                policies.append(short.policy)
+        policies += [short.policy for short in short_forms.values() if short.policy is not None]
         here = self._here(endpoints)
         inputs = PolicyInputs(
             policies=tuple(policies),
@@ -126,7 +125,13 @@ class InputGatherer:
             prefix_identities=self._number(tuple(policies)),
             revisions={entry.name: entry.revision for entry in documents.values()},
         )
-        return Gathered(inputs=inputs, entries=documents, here=here, problems=tuple(problems))
+        return Gathered(
+            inputs=inputs,
+            entries=documents,
+            here=here,
+            problems=tuple(f"policy {entry.name}: {entry.problem}" for entry in documents.values() if entry.problem),
+            label_problems={number: short.problems for number, short in short_forms.items() if short.problems},
+        )
 
     def _labels(self, endpoints: Mapping[str, Entry[Endpoint]]) -> Mapping[IdentityId, Labels]:
         found = {keys.parse_identity(key): entry.value.labels for key, entry in self._views.identities.items().items()}
@@ -136,13 +141,13 @@ class InputGatherer:
                 found.setdefault(endpoint.identity, endpoint.labels)
         return dict(sorted(found.items()))
 
-    def _read_short_forms(self, identities: Mapping[IdentityId, Labels]) -> list[ShortForm]:
+    def _read_short_forms(self, identities: Mapping[IdentityId, Labels]) -> Mapping[IdentityId, ShortForm]:
         known, self._short_forms = self._short_forms, {}
         for number, labels in identities.items():
             before = known.get(number)
             same = before is not None and before[0] == labels
             self._short_forms[number] = before if before and same else (labels, short_form(number, labels))
-        return [short for _, short in self._short_forms.values()]
+        return {number: short for number, (_, short) in self._short_forms.items()}
 
     def _here(self, endpoints: Mapping[str, Entry[Endpoint]]) -> Mapping[IdentityId, int]:
         recorded = {

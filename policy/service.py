@@ -188,6 +188,10 @@ class PolicyService:
         """What does not work, a sentence each."""
         return self._controller.problems()
 
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with labels that an endpoint of the cluster has now, a sentence each."""
+        return self._controller.warnings()
+
     def _identities(self) -> Mapping[IdentityId, IdentityRecord]:
         found = {number: IdentityRecord(labels=reserved_labels(number)) for number in RESERVED_NAMES}
         found |= {keys.parse_identity(key): entry.value for key, entry in self._views.identities.items().items()}

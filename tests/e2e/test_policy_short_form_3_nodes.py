@@ -8,11 +8,13 @@ from typing import Final
 
 import pytest
 
-from tests.support.cast import Cast, playing
+from tests.support import wait
+from tests.support.cast import NETWORK, Cast, playing
 from tests.support.node import Node
 from tests.support.policy_matrix import OPEN, Denied, Expected, Matrix, Row
 from tests.support.testbed import Testbed
 
+SOON_S: Final = 20
 COMPOSE_PROJECT: Final = "com.docker.compose.project"
 COMPOSE_SERVICE: Final = "com.docker.compose.service"
 STACK: Final = "shop_"
@@ -209,8 +211,28 @@ def test_form(cast: Cast, form: Form) -> None:
     Matrix(cast).check(Row(form.role, "", rows))
 
 
-def test_a_form_that_cannot_be_read_is_reported(cast: Cast) -> None:
-    for node in cast.nodes:
-        told = node.hawse("status")
-        assert told.rc != 0
-        assert '"app=web 70000/tcp": "70000/tcp" is not a port' in told.out
+def test_a_form_that_cannot_be_read_is_a_warning_on_every_node_while_somebody_has_it(cast: Cast) -> None:
+    there = cast.nodes[2]
+    there.start("mistaken", NETWORK, "--label", "hawse.ingress=app=web 70001/tcp")
+
+    def told() -> None:
+        for node in cast.nodes:
+            said = node.hawse("status")
+            assert said.rc == 0, said.out
+            assert said.out.startswith("OK, with a warning\n")
+            assert '"app=web 70000/tcp": "70000/tcp" is not a port' in said.out
+            assert '"app=web 70001/tcp": "70001/tcp" is not a port' in said.out
+            assert any("70001/tcp" in warning for warning in node.hawse_json("status")["warnings"])
+
+    def told_no_more() -> None:
+        for node in cast.nodes:
+            said = node.hawse("status")
+            assert said.rc == 0, said.out
+            assert "70000/tcp" in said.out
+            assert "70001/tcp" not in said.out
+
+    wait.until_passes(told, timeout_s=SOON_S)
+    there.remove("mistaken")
+    wait.until_passes(told_no_more, timeout_s=SOON_S)
+    labels = [one["labels"] for one in there.hawse_json("identity", "ls")["identities"]]
+    assert any("70001/tcp" in str(one) for one in labels), "the identity itself stays until it is collected"

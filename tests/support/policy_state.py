@@ -134,6 +134,7 @@ class FixedPolicyState(PolicyState):
         """Of identities; others are ready and open."""
         self.rules: dict[int, RuleReference] = {RULE: DB_FROM_API}
         self.known_problems: Sequence[str] = ()
+        self.known_warnings: Sequence[str] = ()
         self.known_health = PolicyHealth(applied_revision=123, entries=4, compilations=2, last_apply_s=0.012)
 
     def apply(self, text: str) -> Applied:
@@ -198,6 +199,9 @@ class FixedPolicyState(PolicyState):
 
     def problems(self) -> Sequence[str]:
         return self.known_problems
+
+    def warnings(self) -> Sequence[str]:
+        return self.known_warnings
 
     def health(self) -> PolicyHealth:
         return self.known_health

@@ -371,6 +371,15 @@ def test_status_shows_what_is_wrong_when_waiting_was_in_vain(
     assert result.stdout.startswith("NOT OK: the tunnel device is gone\n")
 
 
+def test_warning_does_not_fail_the_status(hawse_file: Path, agent: Path, state: FixedAgentState) -> None:
+    state.policies.known_warnings = ("identity 300: label hawse.ingress: says nothing",)
+
+    result = _run(hawse_file, "status", socket_path=agent)
+
+    assert result.returncode == 0
+    assert result.stdout.startswith("OK, with a warning\nwarning: identity 300: ")
+
+
 def test_file_is_reproducible_small_and_carries_the_licence_of_what_it_vendors(
     hawse_file: Path, tmp_path: Path
 ) -> None:

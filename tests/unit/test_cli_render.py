@@ -129,6 +129,24 @@ def test_status_shows_that_the_engine_left_the_swarm(state: FixedAgentState) -> 
     ]
 
 
+def test_status_shows_what_an_operator_should_correct(state: FixedAgentState) -> None:
+    state.policies.known_warnings = ("identity 300: label hawse.ingress: one", "identity 301: label hawse.ingress: two")
+
+    assert _status(state).splitlines()[:4] == [
+        "OK, with a warning",
+        "warning: identity 300: label hawse.ingress: one",
+        "warning: identity 301: label hawse.ingress: two",
+        "",
+    ]
+
+    state.policies.known_problems = ("the policy map is full",)
+
+    assert _status(state).splitlines()[:2] == [
+        "NOT OK: the policy map is full",
+        "warning: identity 300: label hawse.ingress: one",
+    ]
+
+
 def test_status_shows_how_far_policy_is(state: FixedAgentState) -> None:
     audited = Enforcement(revision=120, mode=PolicyMode.ALWAYS, audit=True)
     here = NodeRollout(node=HERE, alive=True, enforcement=audited)

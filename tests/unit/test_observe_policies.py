@@ -512,3 +512,14 @@ def test_problem_of_policies_is_a_problem_of_the_agent(client: FlaskClient, stat
     document = _get(client, "/v1/status")
 
     assert (document["healthy"], document["problems"]) == (False, ["the policy map is full"])
+
+
+def test_warning_of_policies_leaves_the_agent_healthy(client: FlaskClient, state: FixedAgentState) -> None:
+    assert _get(client, "/v1/status")["warnings"] == []
+    state.policies.known_warnings = ("identity 300: label hawse.ingress: says nothing",)
+
+    document = _get(client, "/v1/status")
+
+    assert (document["healthy"], document["problems"]) == (True, [])
+    assert document["warnings"] == ["identity 300: label hawse.ingress: says nothing"]
+    assert document["warning"] is None

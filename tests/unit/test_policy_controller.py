@@ -17,7 +17,7 @@ from kvstore.store import Delete, Put
 from model.errors import DatapathError, Exhausted, StoreUnavailable
 from model.identities import CIDR_IDENTITY_BASE, IdentityRecord
 from model.ids import IDENTITY_INIT, IDENTITY_WORLD, EndpointId, IdentityId
-from model.labels import INGRESS_LABEL, Labels
+from model.labels import INGRESS_LABEL, PORT_PREFIX, Labels
 from model.policies import PolicyMode
 from model.policy_answers import PolicyRecord
 from policy.documents import read
@@ -221,7 +221,37 @@ def test_short_form_that_cannot_be_read_closes_its_direction(node: PolicyNode, s
 
     node.becomes(305, CLOSED_IN)
     assert {} == node.kernel.policy.entries
-    assert any(INGRESS_LABEL in problem for problem in node.controller.problems())
+
+
+def test_mistake_in_labels_is_a_warning_while_an_endpoint_of_the_cluster_has_them(
+    node: PolicyNode, store: MemoryStore
+) -> None:
+    there = an_endpoint("c", 305, node="node-b", host=9)
+    put_identity(store, 305, {"app": "cache", INGRESS_LABEL: "!!!", f"{PORT_PREFIX}http": "80"})
+    node.becomes(305, IdentityFlags.KNOWN)
+    assert [] == list(node.controller.warnings())
+
+    put_endpoint(store, there)
+    short, port = until("the mistakes are said", node.controller.warnings, timeout_s=WAIT_S)
+    assert short.startswith(f"identity 305: label {INGRESS_LABEL}: ")
+    assert port.startswith(f'identity 305: label "{PORT_PREFIX}http": ')
+    assert list(node.service.warnings()) == [short, port]
+
+    remove(store, keys.endpoint(there.node, there.endpoint_id))
+    until("nobody has it any more", lambda: not node.controller.warnings(), timeout_s=WAIT_S)
+    assert IdentityFlags.KNOWN == node.flags(305)
+
+
+def test_mistake_in_labels_is_no_reason_why_a_node_would_not_enforce(node: PolicyNode, store: MemoryStore) -> None:
+    put_identity(store, 305, {"app": "cache", INGRESS_LABEL: "!!!"})
+    put_endpoint(store, an_endpoint("c", 305, host=9))
+    node.becomes(305, CLOSED_IN)
+
+    revision = apply(node, DB_FROM_WEB)
+
+    until("the revision is said", lambda: (node.says() or _NOTHING).revision == revision, timeout_s=WAIT_S)
+    assert "" == (node.says() or _PROBLEM).problem
+    assert [] == list(node.controller.problems())
 
 
 def test_init_is_closed_where_a_policy_of_the_cluster_closes_anybody(node: PolicyNode, store: MemoryStore) -> None:
