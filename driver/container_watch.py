@@ -62,7 +62,7 @@ _STOP_S: Final = 2.0
 _Task: TypeAlias = Callable[[], None]
 
 
-class WatchedEngine(SendsEvents, ShowsArrivals, Protocol):
+class WatchedEngine(SendsEvents[Event], ShowsArrivals, Protocol):
     """:class:`driver.engine.Engine`; every method raises EngineUnavailable."""
 
     def containers(self) -> Sequence[Container]:

@@ -11,11 +11,11 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Generic, TypeVar, cast
 
 from driver.engine_events import FILTERS, Event, read_event
 from driver.engine_http import EngineHttp, Lines
@@ -25,6 +25,8 @@ from model.errors import EngineUnavailable, InvalidInput, NotFound, ProtocolErro
 from model.ids import DockerNetworkId
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E")
 
 LIST_TIMEOUT_S: Final = 5.0
 SILENCE_S: Final = 60.0
@@ -40,6 +42,8 @@ class EngineInfo:
 
     version: str
     in_swarm: bool
+    swarm_manager: bool = False
+    """Whether it may be asked for services, tasks and nodes; without a majority of managers it does not answer."""
     swarm_address: IPv4Address | IPv6Address | None
     """The address that the other nodes of the Swarm know this host by."""
     live_restore: bool
@@ -66,6 +70,7 @@ class Engine:
             return EngineInfo(
                 version=info.text("ServerVersion"),
                 in_swarm=swarm.text("LocalNodeState") not in _NOT_IN_A_SWARM,
+                swarm_manager=swarm.flag("ControlAvailable"),
                 swarm_address=_address(swarm.text("NodeAddr")),
                 live_restore=info.flag("LiveRestoreEnabled"),
             )
@@ -105,13 +110,13 @@ class Engine:
             # By name, too, a network is found.
             return Residents.read(answer) if answer.text("Id") == network else Residents()
 
-    def events(self, since_ns: int, *, silence_s: float = SILENCE_S) -> EventStream:
+    def events(self, since_ns: int, *, silence_s: float = SILENCE_S) -> EventStream[Event]:
         """Follow what happens, from a moment of the engine's clock on; what was before comes at once.
 
         The engine remembers its last 256 events only: take the container list when the stream stands.
         """
         query = {"since": f"{since_ns // 10**9}.{since_ns % 10**9:09d}", "filters": json.dumps(FILTERS)}
-        return EventStream(self._http.lines("/events", query, silence_s=silence_s))
+        return EventStream(self._http.lines("/events", query, silence_s=silence_s), read_event)
 
     def _containers(self, query: Mapping[str, str], timeout_s: float) -> Sequence[Container]:
         with _readable():
@@ -119,16 +124,22 @@ class Engine:
             return [Container.read(entry) for entry in _objects(answer)]
 
 
-class EventStream(contextlib.AbstractContextManager["EventStream"]):
-    """Events one after the other. Iterate in one thread, :meth:`close` from any; a context manager frees it."""
+class EventStream(contextlib.AbstractContextManager["EventStream[E]"], Generic[E]):
+    """Events one after the other. Iterate in one thread, :meth:`close` from any; a context manager frees it.
 
-    def __init__(self, lines: Lines) -> None:
+    Args:
+        lines: what the engine sends.
+        read: makes an event of a message; None for one that does not matter, ProtocolError for what is none.
+    """
+
+    def __init__(self, lines: Lines, read: Callable[[Fields], E | None]) -> None:
         self._lines = lines
+        self._read = read
 
     def __exit__(self, *error: object) -> None:
         self._lines.__exit__(None, None, None)
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[E]:
         """Give event after event until :meth:`close`, or until there was silence for too long.
 
         An event that cannot be read is left out, with a line in the log.
@@ -140,7 +151,7 @@ class EventStream(contextlib.AbstractContextManager["EventStream"]):
             if line.isspace():
                 continue
             try:
-                event = read_event(Fields.of_body(line))
+                event = self._read(Fields.of_body(line))
             except ProtocolError as err:
                 log.warning("event of the engine cannot be read", extra={"reason": str(err)})
                 continue

@@ -11,11 +11,20 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from driver.engine_records import ContainerId, container_id
 from driver.fields import Fields
 from model.ids import DockerNetworkId, docker_network_id
+
+
+class HasTime(Protocol):
+    """Whatever an event says, it says when."""
+
+    @property
+    def time_ns(self) -> int:
+        """By the engine's clock, since 1970."""
+        ...
 
 
 class ContainerAction(enum.StrEnum):
@@ -55,6 +64,14 @@ class NetworkEvent:
     container_id: ContainerId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmEvent:
+    """Something happened that may concern the tasks of a Swarm: to a service, a node, or a container of this host."""
+
+    time_ns: int
+    """By the engine's clock, since 1970."""
+
+
 Event: TypeAlias = ContainerEvent | NetworkEvent
 
 FILTERS: Final = {
@@ -62,6 +79,12 @@ FILTERS: Final = {
     "event": [*map(str, ContainerAction), *map(str, NetworkAction)],
 }
 """What the engine is asked to send."""
+
+SWARM_FILTERS: Final = {
+    "type": ["service", "node", "container"],
+    "event": ["create", "update", "remove", "start", "die", "health_status"],
+}
+"""What it is asked to send of its Swarm. Of tasks there are no events (ADR 0015)."""
 
 
 def read_event(message: Fields) -> Event | None:
@@ -90,3 +113,12 @@ def read_event(message: Fields) -> Event | None:
             container_id=container_id(container),
         )
     return None
+
+
+def read_swarm_event(message: Fields) -> SwarmEvent:
+    """Read one event of those that :data:`SWARM_FILTERS` asks for.
+
+    Raises:
+        ProtocolError: it cannot be read.
+    """
+    return SwarmEvent(time_ns=message.number("timeNano"))

@@ -56,6 +56,14 @@ class EngineHttp:
         Raises:
             NotFound: the engine does not have what ``target`` names.
         """
+        return self._decoded(target, self.get_bytes(target, query, timeout_s=timeout_s))
+
+    def get_bytes(self, target: str, query: Mapping[str, str] | None = None, *, timeout_s: float) -> bytes:
+        """Ask as :meth:`get` does, and leave the answer as it is: JSON, if it is what the engine sends.
+
+        Raises:
+            NotFound: the engine does not have what ``target`` names.
+        """
         ends = time.monotonic() + timeout_s
         with self._errors(), contextlib.closing(_Connection(self._path)) as connection:
             target = f"/v{self._served_version(ends)}{target}"
@@ -68,7 +76,7 @@ class EngineHttp:
             raise EngineUnavailable(f"the engine answers {target} with {response.status}: {_message(body)}")
         if len(body) > ANSWER_BYTES_MAX:
             raise EngineUnavailable(f"the engine's answer to {target} has more than {ANSWER_BYTES_MAX} bytes")
-        return self._decoded(target, body)
+        return body
 
     def lines(self, target: str, query: Mapping[str, str] | None = None, *, silence_s: float) -> Lines:
         """Ask for an answer that goes on; the lines end when nothing came for ``silence_s`` seconds."""

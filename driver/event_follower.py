@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from driver.engine import EventStream
-from driver.engine_events import Event
+from driver.engine_events import HasTime
 from kvstore.backoff import Backoff
 from model.clock import Clock
 from model.errors import HawseError
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=HasTime)
 
 BACKOFF: Final = Backoff(first_s=0.2, limit_s=5.0)
 _MARGIN_NS: Final = 10**9
@@ -26,15 +28,15 @@ _MARGIN_NS: Final = 10**9
 _STOP_S: Final = 2.0
 
 
-class SendsEvents(Protocol):
+class SendsEvents(Protocol[E]):
     """:class:`driver.engine.Engine`."""
 
-    def events(self, since_ns: int) -> EventStream:
+    def events(self, since_ns: int) -> EventStream[E]:
         """Follow what happens from a moment on."""
         ...
 
 
-class EventFollower:
+class EventFollower(Generic[E]):
     """Hands events on, from a thread of its own.
 
     Args:
@@ -42,17 +44,19 @@ class EventFollower:
         on_stream: called whenever a stream stands, before its events; returns at once.
         on_event: called with each event, in order; returns at once.
         clock: for the moment to begin at.
+        name: of the thread.
         backoff: waits before a stream is made anew.
     """
 
     def __init__(
         self,
-        engine: SendsEvents,
+        engine: SendsEvents[E],
         *,
         on_stream: Callable[[], None],
-        on_event: Callable[[Event], None],
+        on_event: Callable[[E], None],
         clock: Clock,
         backoff: Backoff = BACKOFF,
+        name: str = "engine events",
     ) -> None:
         self._engine = engine
         self._on_stream = on_stream
@@ -63,8 +67,8 @@ class EventFollower:
         self._problem: str | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._stream: EventStream | None = None
-        self._thread = threading.Thread(target=self._run, name="engine events", daemon=True)
+        self._stream: EventStream[E] | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def problem(self) -> str | None:

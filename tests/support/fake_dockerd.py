@@ -42,6 +42,17 @@ class FakeContainer:
     running: bool = False
 
 
+@dataclass
+class FakeSwarm:
+    """What a manager answers; lists of the API's own objects."""
+
+    manager: bool = True
+    """Whether this engine is one."""
+    services: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+
+
 class FakeDockerd:
     """The engine. Change it, then emit the event that the real one would."""
 
@@ -49,6 +60,8 @@ class FakeDockerd:
         self.containers: dict[str, FakeContainer] = {}
         self.networks: dict[str, str] = {}
         """Id to name."""
+        self.swarm: FakeSwarm | None = None
+        """None: this engine is in no Swarm."""
         self.asked: list[str] = []
         self.broken: set[str] = set()
         """Paths that are answered with status 500."""
@@ -183,7 +196,38 @@ class FakeDockerd:
             lines = itertools.chain(["\n"], iter(stream.get, _OVER))
             return Response(lines, content_type="application/json")
 
+        self._serve_swarm(app)
         return app
+
+    def _serve_swarm(self, app: Flask) -> None:
+        @app.get(f"{API}/info")
+        def info() -> Response:
+            swarm = {
+                "LocalNodeState": "active" if self.swarm else "inactive",
+                "ControlAvailable": bool(self.swarm and self.swarm.manager),
+            }
+            return _json({"ServerVersion": "20.10.24", "Swarm": swarm})
+
+        @app.get(f"{API}/services")
+        def services() -> tuple[Response, int] | Response:
+            return self._listed_by_swarm("services")
+
+        @app.get(f"{API}/tasks")
+        def tasks() -> tuple[Response, int] | Response:
+            return self._listed_by_swarm("tasks", json.loads(request.args.get("filters", "{}")))
+
+        @app.get(f"{API}/nodes")
+        def nodes() -> tuple[Response, int] | Response:
+            return self._listed_by_swarm("nodes")
+
+    def _listed_by_swarm(
+        self, kind: str, filters: Mapping[str, list[str]] | None = None
+    ) -> tuple[Response, int] | Response:
+        if self.swarm is None or not self.swarm.manager:
+            return _json({"message": "This node is not a swarm manager."}), 503
+        desired = (filters or {}).get("desired-state")
+        listed = list(getattr(self.swarm, kind))
+        return _json([one for one in listed if not desired or one.get("DesiredState") in desired])
 
     def _listed(self, one: FakeContainer) -> dict[str, Any]:
         networks = {

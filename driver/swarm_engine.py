@@ -1,0 +1,97 @@
+"""What hawse asks of a Swarm's manager: three lists, again and again.
+
+A list of ten thousand tasks has tens of megabytes, and mostly it is the one of half a second before. So an answer whose
+bytes are those of the last one is not read again: the records of the last one are returned, the same objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from driver.engine import SILENCE_S, EventStream
+from driver.engine_events import SWARM_FILTERS, SwarmEvent, read_swarm_event
+from driver.engine_http import EngineHttp
+from driver.fields import Fields
+from driver.swarm_records import RUNNING, SwarmNode, SwarmService, SwarmTask
+from model.errors import EngineUnavailable, InvalidInput, NotFound
+
+T = TypeVar("T")
+
+LIST_TIMEOUT_S: Final = 3.0
+
+
+class SwarmEngine:
+    """The engine on this host, as a manager of its Swarm. For one thread, but for :meth:`swarm_events`.
+
+    Every method raises:
+        EngineUnavailable: it cannot be reached, did not answer in time, is no manager, or the managers have no
+            majority, or its answer cannot be read.
+
+    Args:
+        socket: the engine's socket; looked up at every call.
+        timeout_s: how long each answer may take.
+    """
+
+    def __init__(self, socket: Path, *, timeout_s: float = LIST_TIMEOUT_S) -> None:
+        self._http = EngineHttp(socket)
+        self._services = _List(self._http, "/services", {}, SwarmService.read, timeout_s)
+        # Of a task that is to end nothing is needed: it is drained. There may be many more of those.
+        self._tasks = _List(self._http, "/tasks", {"desired-state": [RUNNING]}, SwarmTask.read, timeout_s)
+        self._nodes = _List(self._http, "/nodes", {}, SwarmNode.read, timeout_s)
+
+    def swarm_services(self) -> Sequence[SwarmService]:
+        """Every service; the same object as before when nothing has changed."""
+        return self._services.ask()
+
+    def swarm_tasks(self) -> Sequence[SwarmTask]:
+        """Every task that is meant to run; the same object as before when nothing has changed."""
+        return self._tasks.ask()
+
+    def swarm_nodes(self) -> Sequence[SwarmNode]:
+        """Every node; the same object as before when nothing has changed."""
+        return self._nodes.ask()
+
+    def events(self, since_ns: int) -> EventStream[SwarmEvent]:
+        """Follow what may concern tasks, from a moment of the engine's clock on."""
+        query = {"since": f"{since_ns // 10**9}.{since_ns % 10**9:09d}", "filters": json.dumps(SWARM_FILTERS)}
+        return EventStream(self._http.lines("/events", query, silence_s=SILENCE_S), read_swarm_event)
+
+
+class _List(Generic[T]):
+    """One list, and what it said last."""
+
+    def __init__(
+        self,
+        http: EngineHttp,
+        target: str,
+        filters: Mapping[str, Sequence[str]],
+        read: Callable[[Fields], T],
+        timeout_s: float,
+    ) -> None:
+        self._http = http
+        self._target = target
+        self._query = {"filters": json.dumps(filters)} if filters else None
+        self._read = read
+        self._timeout_s = timeout_s
+        self._digest = b""
+        self._records: tuple[T, ...] = ()
+
+    def ask(self) -> tuple[T, ...]:
+        try:
+            body = self._http.get_bytes(self._target, self._query, timeout_s=self._timeout_s)
+            digest = hashlib.blake2b(body).digest()
+            if digest != self._digest:
+                entries = Fields({"answer": msgspec.json.decode(body)}).nested_list("answer")
+                self._records = tuple(map(self._read, entries))
+                self._digest = digest
+        except NotFound as err:
+            raise EngineUnavailable(str(err)) from err
+        except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+            raise EngineUnavailable(f"the engine's answer to {self._target} cannot be read: {err}") from err
+        return self._records

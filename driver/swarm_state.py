@@ -1,0 +1,141 @@
+"""What a Swarm's lists mean in hawse's words: services with their backends, and the hosts that are lost. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from driver.swarm_records import DOWN, READY, RUNNING, VIP, SwarmNode, SwarmService, SwarmTask
+from model.addresses import IPNetwork
+from model.ids import DockerNetworkId, NodeName, ServiceId
+from model.networks import Network
+from model.nodes import Node
+from model.services import Service, ServiceSource, ServiceTask, VirtualAddress
+
+AFFINITY_LABEL: Final = "hawse.service.affinity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmLists:
+    """What a manager said at about one moment."""
+
+    services: Sequence[SwarmService]
+    tasks: Sequence[SwarmTask]
+    nodes: Sequence[SwarmNode]
+
+
+def services_of(said: SwarmLists, networks: Iterable[Network]) -> Sequence[Service]:
+    """The services that have a virtual address in one of our networks.
+
+    Networks are known by Docker's ids, which :meth:`driver.service.NetworkService.allocate_network` has noted before a
+    service can be in one. Not by their subnets: Docker's own overlays may have the same. ``ingress`` is none of ours.
+    """
+    pools = {docker_id: network.pool for network in networks for _, docker_id in network.docker_ids}
+    hosts = {node.node_id: node for node in said.nodes}
+    tasks: dict[ServiceId, list[SwarmTask]] = defaultdict(list)
+    for task in said.tasks:
+        if task.service_id is not None:
+            tasks[task.service_id].append(task)
+    found = []
+    for service in said.services:
+        places = _places(service, pools)
+        if not places:
+            continue
+        found.append(
+            Service(
+                service_id=service.service_id,
+                name=service.name,
+                source=ServiceSource.SWARM,
+                addresses=tuple(places.values()),
+                affinity=service.labels.get(AFFINITY_LABEL, "").lower() == "true",
+                tasks=tuple(
+                    _task(service, task, places, hosts.get(task.node_id))
+                    for task in sorted(tasks[service.service_id], key=lambda one: (one.slot, one.node_id, one.task_id))
+                ),
+            )
+        )
+    return found
+
+
+def _places(
+    service: SwarmService, pools: Mapping[DockerNetworkId, IPNetwork]
+) -> Mapping[DockerNetworkId, VirtualAddress]:
+    """Where it is asked for, by Docker's network ids, sorted; nowhere with ``dnsrr``."""
+    if service.mode != VIP:
+        return {}
+    return {
+        network: VirtualAddress(network=pools[network], address=address)
+        for network, address in sorted(service.virtual, key=lambda pair: pair[0])
+        if network in pools and address in pools[network]
+    }
+
+
+def _task(
+    service: SwarmService, task: SwarmTask, places: Iterable[DockerNetworkId], host: SwarmNode | None
+) -> ServiceTask:
+    addresses = tuple(address for network in places for address in task.addresses.get(network, ()))
+    # A manager says for some moments that tasks run on a host that it has just given up.
+    lost = host is not None and host.state == DOWN
+    return ServiceTask(
+        name=f"{service.name}.{task.slot or task.node_id or task.task_id}",
+        task_id=task.task_id,
+        node=host.hostname if host is not None else task.node_id,
+        addresses=addresses,
+        active=task.desired == RUNNING and task.state == RUNNING and bool(addresses) and not lost,
+        state=task.state,
+    )
+
+
+class LostHosts:
+    """Which of our nodes the Swarm has given up. Remembers who was in the Swarm: one that is removed is on no list.
+
+    A host is lost when the Swarm says ``down``, and until it says ``ready``: what it says in between (``unknown`` to a
+    manager that has just begun to lead, ``disconnected``) changes nothing. One that was removed from the Swarm is lost
+    unless its agent runs: then it has left, and lives on by itself.
+    """
+
+    def __init__(self) -> None:
+        self._members: set[NodeName] = set()
+
+    def look(
+        self,
+        said: Sequence[SwarmNode],
+        nodes: Iterable[Node],
+        *,
+        alive: AbstractSet[NodeName],
+        lost: AbstractSet[NodeName],
+    ) -> frozenset[NodeName]:
+        """Compare the Swarm's nodes with ours.
+
+        Args:
+            said: what the Swarm says.
+            nodes: our nodes.
+            alive: those of them whose agent runs.
+            lost: those of them that are noted as lost now.
+        """
+        states = _states(said, nodes)
+        known = {node.name for node in nodes}
+        self._members = (self._members | states.keys()) & known
+        found = {name for name, seen in states.items() if seen == {DOWN} or (name in lost and READY not in seen)}
+        removed = (self._members | (lost & known)) - states.keys()
+        self._members -= removed & alive
+        return frozenset(found | (removed - alive))
+
+
+def _states(said: Sequence[SwarmNode], nodes: Iterable[Node]) -> Mapping[NodeName, set[str]]:
+    """What is said of each of our nodes: more than one thing of a host that has left the Swarm and joined again.
+
+    Ours is the one with the underlay address that the Swarm sees, or, if that is another (``NODE_IP``), its host name.
+    """
+    by_address = {node.address: node.name for node in nodes}
+    by_name = {str(node.name): node.name for node in nodes}
+    states: dict[NodeName, set[str]] = defaultdict(set)
+    for one in said:
+        name = by_address.get(one.address) if one.address is not None else None
+        name = name or by_name.get(one.hostname)
+        if name is not None:
+            states[name].add(one.state)
+    return states

@@ -1,0 +1,90 @@
+"""A manager's lists over its socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driver.engine import Engine
+from driver.swarm_engine import SwarmEngine
+from model.errors import EngineUnavailable
+from tests.support import swarm_objects
+from tests.support.fake_dockerd import FakeDockerd, FakeSwarm, serving
+
+
+@pytest.fixture
+def swarm() -> FakeSwarm:
+    return FakeSwarm(
+        services=[swarm_objects.service("web")],
+        tasks=[swarm_objects.task("web", 1, "10.1.0.5/24"), swarm_objects.task("web", 2, desired="shutdown")],
+        nodes=[swarm_objects.node("s1", "192.0.2.1")],
+    )
+
+
+@pytest.fixture
+def dockerd(swarm: FakeSwarm) -> FakeDockerd:
+    made = FakeDockerd()
+    made.swarm = swarm
+    return made
+
+
+@pytest.fixture
+def socket(dockerd: FakeDockerd, tmp_path: Path) -> Iterator[Path]:
+    with serving(dockerd, tmp_path / "docker.sock") as path:
+        yield path
+
+
+def test_services_nodes_and_tasks_that_are_meant_to_run_are_listed(socket: Path) -> None:
+    engine = SwarmEngine(socket)
+
+    assert ["web"] == [one.name for one in engine.swarm_services()]
+    assert [(1, "running")] == [(one.slot, one.state) for one in engine.swarm_tasks()]
+    assert [("s1", "ready")] == [(one.hostname, one.state) for one in engine.swarm_nodes()]
+
+
+def test_an_answer_that_is_the_last_one_is_not_read_again(socket: Path, swarm: FakeSwarm) -> None:
+    engine = SwarmEngine(socket)
+    before = engine.swarm_tasks()
+
+    assert before is engine.swarm_tasks()
+    swarm.tasks[0]["Status"]["State"] = "failed"
+    assert ["failed"] == [one.state for one in engine.swarm_tasks()]
+
+
+def test_a_worker_is_asked_in_vain(socket: Path, swarm: FakeSwarm) -> None:
+    assert Engine(socket).info(5).swarm_manager
+    swarm.manager = False
+
+    with pytest.raises(EngineUnavailable, match=r"503: .*not a swarm manager"):
+        SwarmEngine(socket).swarm_tasks()
+    assert not Engine(socket).info(5).swarm_manager
+
+
+def test_an_answer_that_cannot_be_read_is_refused_whole(socket: Path, swarm: FakeSwarm) -> None:
+    swarm.tasks.append({"ID": ""})
+    swarm.tasks[-1]["DesiredState"] = "running"
+
+    with pytest.raises(EngineUnavailable, match=r"/tasks cannot be read: answer\[1\].ID: missing"):
+        SwarmEngine(socket).swarm_tasks()
+
+
+def test_what_happens_to_services_nodes_and_containers_is_told(socket: Path, dockerd: FakeDockerd) -> None:
+    since_ns = time.time_ns()
+    with SwarmEngine(socket).events(since_ns) as stream:
+        events = iter(stream)
+        dockerd.emit("service", "update", "web", {"name": "web"})
+
+        assert next(events).time_ns >= since_ns
+
+
+def test_ten_thousand_tasks_are_compared_in_a_moment(socket: Path, swarm: FakeSwarm) -> None:
+    swarm.tasks = [
+        swarm_objects.task("web", number, f"10.1.{number // 250}.{number % 250}/16") for number in range(10_000)
+    ]
+    engine = SwarmEngine(socket, timeout_s=30)
+
+    assert 10_000 == len(engine.swarm_tasks())
+    assert engine.swarm_tasks() is engine.swarm_tasks()

@@ -1,0 +1,259 @@
+"""What a Swarm's lists mean: from the API's JSON to services and lost hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from driver.fields import Fields
+from driver.swarm_records import SwarmNode, SwarmService, SwarmTask
+from driver.swarm_state import LostHosts, SwarmLists, services_of
+from model.errors import ProtocolError
+from model.ids import DockerNetworkId, NodeName, Vni
+from model.networks import Network
+from model.nodes import Node
+from model.services import Service, ServiceSource, ServiceTask, VirtualAddress
+from tests.support import swarm_objects
+
+POOL = ipaddress.ip_network("10.1.0.0/24")
+NETWORK = Network(pool=POOL, vni=Vni(7), docker_ids=(("@swarm", DockerNetworkId(swarm_objects.NET)),))
+
+
+def lists(
+    services: Iterable[dict[str, Any]] = (), tasks: Iterable[dict[str, Any]] = (), nodes: Iterable[dict[str, Any]] = ()
+) -> SwarmLists:
+    def fields(objects: Iterable[dict[str, Any]]) -> list[Fields]:
+        return [Fields(json.loads(json.dumps(one))) for one in objects]
+
+    return SwarmLists(
+        services=[SwarmService.read(one) for one in fields(services)],
+        tasks=[SwarmTask.read(one) for one in fields(tasks)],
+        nodes=[SwarmNode.read(one) for one in fields(nodes)],
+    )
+
+
+def of(said: SwarmLists, *networks: Network) -> list[Service]:
+    return list(services_of(said, networks or [NETWORK]))
+
+
+def test_a_service_has_its_address_and_its_tasks_in_our_network() -> None:
+    said = lists(
+        [swarm_objects.service("web")],
+        [
+            swarm_objects.task("web", 2, "10.1.0.6/24", node="s2", state="starting"),
+            swarm_objects.task("web", 1, "10.1.0.5/24"),
+            swarm_objects.task("db", 1, "10.1.0.9/24"),
+        ],
+        [swarm_objects.node("s1", "192.0.2.1"), swarm_objects.node("s2", "192.0.2.2")],
+    )
+
+    (web,) = of(said)
+
+    assert web == Service(
+        service_id=said.services[0].service_id,
+        name="web",
+        source=ServiceSource.SWARM,
+        addresses=(VirtualAddress(network=POOL, address=ipaddress.ip_address("10.1.0.2")),),
+        tasks=(
+            ServiceTask(
+                name="web.1",
+                task_id=said.tasks[1].task_id,
+                node="s1",
+                addresses=(ipaddress.ip_address("10.1.0.5"),),
+                active=True,
+                state="running",
+            ),
+            ServiceTask(
+                name="web.2",
+                task_id=said.tasks[0].task_id,
+                node="s2",
+                addresses=(ipaddress.ip_address("10.1.0.6"),),
+                active=False,
+                state="starting",
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "desired", "address", "active"),
+    [
+        ("running", "running", "10.1.0.5/24", True),
+        ("running", "shutdown", "10.1.0.5/24", False),
+        ("starting", "running", "10.1.0.5/24", False),
+        ("failed", "running", "10.1.0.5/24", False),
+        ("running", "running", "", False),
+    ],
+)
+def test_a_task_is_active_when_it_runs_and_is_to_run(*, state: str, desired: str, address: str, active: bool) -> None:
+    task = swarm_objects.task("web", 1, address, state=state, desired=desired)
+
+    (web,) = of(lists([swarm_objects.service("web")], [task]))
+
+    assert [active] == [one.active for one in web.tasks]
+
+
+def test_a_task_on_a_host_that_is_down_is_not_active() -> None:
+    nodes = [swarm_objects.node("s1", "192.0.2.1", state="down")]
+
+    (web,) = of(lists([swarm_objects.service("web")], [swarm_objects.task("web", 1, "10.1.0.5/24")], nodes))
+
+    assert [False] == [one.active for one in web.tasks]
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param(swarm_objects.service("web", mode="dnsrr"), id="dnsrr"),
+        pytest.param(swarm_objects.service("web", vip=""), id="not-allocated"),
+        pytest.param({**swarm_objects.service("web"), "Endpoint": {"Spec": {}}}, id="no-network"),
+        pytest.param({**swarm_objects.service("web"), "Endpoint": None}, id="nothing"),
+    ],
+)
+def test_services_without_a_virtual_address_are_left_out(service: dict[str, Any]) -> None:
+    assert [] == of(lists([service]))
+
+
+def test_networks_of_other_drivers_are_not_taken_for_ours() -> None:
+    """Docker's own overlay may have the same subnet: its ``ingress`` has the pool of our network here."""
+    same = replace(NETWORK, pool=ipaddress.ip_network("10.0.0.0/24"), docker_ids=(("s1", DockerNetworkId("other")),))
+
+    assert [] == of(lists([swarm_objects.service("web")]), same)
+
+
+def test_in_two_networks_a_service_has_two_addresses_and_its_tasks_one_in_each() -> None:
+    other = ipaddress.ip_network("10.2.0.0/24")
+    second = Network(pool=other, vni=Vni(8), docker_ids=(("@swarm", DockerNetworkId("m" * 25)),))
+    service, task = swarm_objects.service("web"), swarm_objects.task("web", 1, "10.1.0.5/24")
+    service["Endpoint"]["VirtualIPs"].append({"NetworkID": "m" * 25, "Addr": "10.2.0.2/24"})
+    task["NetworksAttachments"].append({"Network": {"ID": "m" * 25}, "Addresses": ["10.2.0.5/24"]})
+
+    (web,) = of(lists([service], [task]), NETWORK, second)
+
+    assert [(other, "10.2.0.2"), (POOL, "10.1.0.2")] == [(one.network, str(one.address)) for one in web.addresses]
+    assert ["10.2.0.5", "10.1.0.5"] == [str(address) for address in web.tasks[0].addresses]
+
+
+def test_a_task_of_a_global_service_is_named_by_its_node() -> None:
+    task = {**swarm_objects.task("web", 0, "10.1.0.5/24"), "Slot": None}
+
+    (web,) = of(lists([swarm_objects.service("web")], [task]))
+
+    assert f"web.{'s1'.ljust(25, '0')}" == web.tasks[0].name
+
+
+@pytest.mark.parametrize(("value", "affinity"), [("true", True), ("True", True), ("false", False), ("", False)])
+def test_affinity_is_a_label_of_the_service(*, value: str, affinity: bool) -> None:
+    (web,) = of(lists([swarm_objects.service("web", **{"hawse.service.affinity": value})]))
+
+    assert affinity == web.affinity
+
+
+def test_a_plain_container_in_an_attachable_network_is_of_no_service() -> None:
+    task = {**swarm_objects.task("web", 1, "10.1.0.5/24"), "ServiceID": ""}
+
+    (web,) = of(lists([swarm_objects.service("web")], [task]))
+
+    assert () == web.tasks
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "said"),
+    [
+        (SwarmService, {"ID": "a/b", "Spec": {"Name": "web"}}, "service id 'a/b' is not usable"),
+        (SwarmService, {"ID": "a", "Spec": {}}, "Spec.Name: missing"),
+        (SwarmTask, {"ID": "a", "Status": []}, "Status: expected an object"),
+        (
+            SwarmTask,
+            {"ID": "a", "NetworksAttachments": [{"Network": {"ID": "n"}, "Addresses": ["x"]}]},
+            r"NetworksAttachments\[0\].Addresses: 'x' is not an address",
+        ),
+        (SwarmNode, {}, "ID: missing"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(kind: type[SwarmService], entry: dict[str, object], said: str) -> None:
+    with pytest.raises(ProtocolError, match=said):
+        kind.read(Fields(entry))
+
+
+# --- lost hosts ---
+
+NAMES = [NodeName("s1"), NodeName("s2"), NodeName("s3")]
+NODES = [
+    Node(
+        name=name,
+        address=ipaddress.ip_address(f"192.0.2.{number}"),
+        tunnel_port=8472,
+        mtu_bytes=1450,
+        version="0.1.0",
+    )
+    for number, name in enumerate(NAMES, start=1)
+]
+
+
+def said(*nodes: tuple[str, str, str]) -> list[SwarmNode]:
+    return list(lists(nodes=[swarm_objects.node(name, addr, state=state) for name, addr, state in nodes]).nodes)
+
+
+def look(
+    hosts: LostHosts, *nodes: tuple[str, str, str], alive: Iterable[str] = NAMES, lost: Iterable[str] = ()
+) -> set[str]:
+    return set(hosts.look(said(*nodes), NODES, alive=set(map(NodeName, alive)), lost=set(map(NodeName, lost))))
+
+
+@pytest.mark.parametrize(
+    ("state", "lost_before", "lost"),
+    [
+        ("ready", False, False),
+        ("ready", True, False),
+        ("down", False, True),
+        ("down", True, True),
+        ("unknown", False, False),
+        ("unknown", True, True),
+        ("disconnected", False, False),
+        ("disconnected", True, True),
+    ],
+)
+def test_a_host_is_lost_from_down_until_ready(*, state: str, lost_before: bool, lost: bool) -> None:
+    before = ["s2"] if lost_before else []
+
+    assert look(LostHosts(), ("x", "192.0.2.2", state), lost=before) == ({"s2"} if lost else set())
+
+
+def test_a_host_is_found_by_its_name_when_its_address_is_another() -> None:
+    assert look(LostHosts(), ("s2", "198.51.100.2", "down")) == {"s2"}
+
+
+def test_a_host_that_is_none_of_ours_does_not_matter() -> None:
+    assert look(LostHosts(), ("elsewhere", "198.51.100.2", "down")) == set()
+
+
+def test_a_host_that_has_left_and_joined_again_is_not_lost() -> None:
+    assert look(LostHosts(), ("s2", "192.0.2.2", "down"), ("s2", "192.0.2.2", "ready")) == set()
+
+
+def test_a_leader_that_sees_itself_nowhere_is_found_by_its_managers_address() -> None:
+    (leader,) = lists(nodes=[swarm_objects.node("x", "0.0.0.0", manager="192.0.2.1:2377")]).nodes
+
+    assert NODES[0].address == leader.address
+
+
+def test_a_host_that_was_removed_is_lost_unless_its_agent_runs() -> None:
+    hosts = LostHosts()
+    look(hosts, ("s1", "192.0.2.1", "ready"), ("s2", "192.0.2.2", "ready"), ("s3", "192.0.2.3", "ready"))
+
+    assert look(hosts, ("s1", "192.0.2.1", "ready"), alive=["s1", "s3"]) == {"s2"}
+    # Its agent has come back: it is a host of its own now, and may be away for a while.
+    assert look(hosts, ("s1", "192.0.2.1", "ready"), lost=["s2"]) == set()
+    assert look(hosts, ("s1", "192.0.2.1", "ready"), alive=["s1"]) == set()
+
+
+def test_a_host_without_a_swarm_is_never_lost() -> None:
+    assert look(LostHosts(), ("s1", "192.0.2.1", "ready"), alive=["s1"]) == set()
+    # What another manager knew stands in the store.
+    assert look(LostHosts(), ("s1", "192.0.2.1", "ready"), alive=["s1"], lost=["s3"]) == {"s3"}
