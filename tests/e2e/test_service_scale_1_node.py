@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+import model.nodes
 from kvstore import keys
 from kvstore.codec import encode
 from model.addresses import MacAddress
@@ -83,6 +84,7 @@ def test_five_hundred_services_of_twenty_are_programmed_while_others_lose_nothin
 
     node.etcd.delete(keys.SERVICES)
     node.etcd.delete(f"{keys.ENDPOINTS}{_FAR}/")
+    node.etcd.delete(keys.node(_FAR))
     wait.until(
         "no service is in the kernel",
         lambda: not node.hawse_json("bpf", "lb", "ls")["frontends"],
@@ -97,10 +99,17 @@ def backend(service: int, number: int) -> ipaddress.IPv4Address:
 
 
 def endpoints(node: Node) -> dict[str, str]:
-    """Records of all backends, on a host that nobody sees."""
+    """Records of a host that nobody sees, and of all backends on it."""
     (network,) = node.hawse_json("network", "ls")["networks"]
     vni = Vni(network["vni"])
-    found = {}
+    far = model.nodes.Node(
+        name=_FAR,
+        address=ipaddress.ip_address("10.77.0.200"),
+        tunnel_port=8472,
+        mtu_bytes=1450,
+        version="0.1.0",
+    )
+    found = {keys.node(_FAR): encode(far).decode()}
     for service in range(_SERVICES):
         for number in range(_BACKENDS):
             address = backend(service, number)
@@ -110,7 +119,7 @@ def endpoints(node: Node) -> dict[str, str]:
                     endpoint_id=ident,
                     node=_FAR,
                     network=_POOL,
-                    docker_network=DockerNetworkId(network["docker_networks"][0]),
+                    docker_network=DockerNetworkId(network["docker_networks"][0]["id"]),
                     vni=vni,
                     addresses=(address,),
                     mac=MacAddress.for_address(vni, address),

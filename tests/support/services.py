@@ -200,6 +200,12 @@ def network(nodes: Sequence[Node], name: str, pool: str, *, mode: str = "") -> I
 
 
 def translate_at(nodes: Sequence[Node], mode: str) -> None:
+    """Have all nodes of a Swarm translate the addresses of services in a mode; see :func:`set_translation`."""
+    set_translation(nodes, mode)
+    swarm.wait_driver(leader(nodes).engine, NAME, len(nodes))
+
+
+def set_translation(nodes: Sequence[Node], mode: str) -> None:
     """Have all nodes translate the addresses of services in one of :data:`MODES`, or as they choose (``auto``)."""
 
     def change(node: Node) -> None:
@@ -210,7 +216,6 @@ def translate_at(nodes: Sequence[Node], mode: str) -> None:
 
     with ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(change, nodes))
-    swarm.wait_driver(leader(nodes).engine, NAME, len(nodes))
 
 
 def dropped(node: Node, *filters: str) -> list[dict[str, Any]]:
