@@ -80,6 +80,13 @@ class FlowEnd(_FlowEnd, total=False):
     pod_name: str
     workloads: list[Workload]
     node: str
+    service: str
+
+
+class FlowService(TypedDict):
+    """A service that is asked at its virtual address."""
+
+    name: str
 
 
 class _FlowPolicy(TypedDict):
@@ -140,6 +147,8 @@ class Flow(_Flow, total=False):
     drop_reason_desc: str
     IP: Ip
     l4: Layer4
+    source_service: FlowService
+    destination_service: FlowService
     policy_match_type: int
     file: File
     egress_allowed_by: list[FlowPolicy]
@@ -148,6 +157,7 @@ class Flow(_Flow, total=False):
     ingress_denied_by: list[FlowPolicy]
     selected_by: list[str]
     policy_explanation: str
+    drop_explanation: str
 
 
 class Flows(TypedDict):

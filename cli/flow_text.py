@@ -95,16 +95,29 @@ def end_name(end: FlowEnd) -> str:
 
 def _source(flow: Flow) -> str:
     address = flow["IP"]["source"] if "IP" in flow else ""
-    return _end(flow["source"], address, _ports(flow)[0])
+    return _end(_source_name(flow), address, _ports(flow)[0])
 
 
 def _destination(flow: Flow) -> str:
     address = flow["IP"]["destination"] if "IP" in flow else ""
-    return _end(flow["destination"], address, _ports(flow)[1])
+    return _end(_destination_name(flow), address, _ports(flow)[1])
 
 
-def _end(end: FlowEnd, address: str, port: int | None) -> str:
-    name = f"{end_name(end)}({end['identity']})" if end["identity"] else end_name(end)
+def _source_name(flow: Flow) -> str:
+    service = flow.get("source_service")
+    return _full_name(flow["source"]) if service is None else f"{service['name']} (service)"
+
+
+def _destination_name(flow: Flow) -> str:
+    service = flow.get("destination_service")
+    return _full_name(flow["destination"]) if service is None else f"{service['name']} (service)"
+
+
+def _full_name(end: FlowEnd) -> str:
+    return f"{end_name(end)}({end['identity']})" if end["identity"] else end_name(end)
+
+
+def _end(name: str, address: str, port: int | None) -> str:
     if not address:
         return name
     if port is None:
@@ -138,7 +151,8 @@ def _why(flow: Flow, with_policy: bool) -> str:  # noqa: FBT001 - said by its na
     if flow["verdict"] == "FORWARDED":
         return f"({explanation})" if with_policy and explanation else ""
     if reason not in _POLICY_REASONS:
-        return reason.replace("_", " ").lower()
+        meaning = flow.get("drop_explanation", "")
+        return reason.replace("_", " ").lower() + (f" ({meaning})" if meaning else "")
     verb = "policy would deny" if flow["verdict"] == "AUDIT" else "policy denied"
     because = explanation.removeprefix("would be ").removeprefix("denied by ")
     return f"{verb} ({because})" if because else verb

@@ -86,6 +86,7 @@ def _either_end(name: str, metavar: str, description: str) -> Callable[..., Any]
 )
 @_either_end("label", "KEY[=VALUE]", "A label of either end; several: all of them.")
 @_either_end("container", "NAME", "Name of a container at either end; * stands for other characters.")
+@_either_end("service", "NAME", "Name of a service whose virtual address or container is at either end.")
 @_either_end("identity", "ID", "An identity at either end: a number, host, world, init or remote-node.")
 @_either_end("ip", "ADDRESS", "An address at either end, or a prefix.")
 @_either_end("port", "PORT", "A port at either end, or a range, 8000-8080.")

@@ -17,6 +17,8 @@ POLICY_DENIED: Final = 133
 """No rule allows it."""
 POLICY_DENY: Final = 181
 """A deny rule matched."""
+NO_BACKEND: Final = 158
+"""Nobody answers for a service."""
 
 _CILIUM: Final[Mapping[int, str]] = MappingProxyType({
     130: "INVALID_SOURCE_MAC",
@@ -38,12 +40,14 @@ _CILIUM: Final[Mapping[int, str]] = MappingProxyType({
     155: "CT_MAP_INSERTION_FAILED",
     156: "INVALID_IPV6_EXTENSION_HEADER",
     157: "IP_FRAGMENTATION_NOT_SUPPORTED",
-    158: "SERVICE_BACKEND_NOT_FOUND",
+    NO_BACKEND: "SERVICE_BACKEND_NOT_FOUND",
     160: "NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT",
     163: "UNKNOWN_CONNECTION_TRACKING_STATE",
     164: "LOCAL_HOST_IS_UNREACHABLE",
     165: "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION",
     166: "UNSUPPORTED_L2_PROTOCOL",
+    167: "NO_MAPPING_FOR_NAT_MASQUERADE",
+    168: "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE",
     169: "FIB_LOOKUP_FAILED",
     170: "ENCAPSULATION_TRAFFIC_IS_PROHIBITED",
     171: "INVALID_IDENTITY",
@@ -59,6 +63,19 @@ _NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {reason.value: reason.name for reason in abi.DropReason if reason} | dict(_CILIUM)
 )
 _NUMBERS: Final[Mapping[str, int]] = MappingProxyType({name: number for number, name in _NAMES.items()})
+_MEANINGS: Final[Mapping[int, str]] = MappingProxyType({
+    abi.DropReason.FRAGMENTATION_NEEDED: "it is larger than its way allows and must not be cut; its sender is told",
+    abi.DropReason.WRITE_FAILED: "the kernel refused to change the packet",
+    NO_BACKEND: "nobody answers for the service; the client is refused",
+    abi.DropReason.NAT_NO_MAPPING: "no port of MASQUERADE_PORTS is free for it, or the table of translations is full",
+    abi.DropReason.NAT_UNSUPPORTED: "only TCP, UDP and ICMP echo can leave with the host's address",
+    abi.DropReason.BACKEND_GONE: "its container is gone or its host is lost; the connection is reset",
+})  # fmt: skip
+
+
+def reason_meaning(number: int) -> str:
+    """Say what a drop reason means for services and translation; empty for others, whose names say enough."""
+    return _MEANINGS.get(number, "")
 
 
 def reason_name(number: int) -> str:

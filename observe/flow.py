@@ -10,7 +10,7 @@ from datapath.flow_event import FlowEvent
 from model.addresses import IPAddress
 from model.endpoints import Endpoint
 from model.ids import IDENTITY_INIT
-from model.labels import Labels
+from model.labels import SERVICE_LABEL, Labels
 from model.policies import PORT_PROTOCOLS
 from model.policy_answers import RuleReference
 
@@ -29,6 +29,16 @@ class KnownEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceName:
+    """Whose address it is."""
+
+    name: str
+    """Of the service."""
+    virtual: bool
+    """Whether it is the service's own address; otherwise it is that of a container that answers for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class End:
     """One end of a flow."""
 
@@ -40,6 +50,10 @@ class End:
     address: IPAddress | None
     port: int | None
     """None: the protocol has no ports."""
+    services: tuple[str, ...] = ()
+    """Names of the services that it answers for, or is the address of."""
+    virtual: bool = False
+    """Whether it is no container but a service's own address."""
 
 
 # Not a dataclass: tens of thousands are made in a second, and msgspec makes one in a fifth of the time.
@@ -56,6 +70,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     source_labels: Labels
     destination_labels: Labels
     """Of the identities; empty when not known."""
+    source_service: ServiceName | None = None
+    destination_service: ServiceName | None = None
+    """Of the addresses; None when they are of no service of the records."""
     rule: RuleReference | None
     """The rule of ``event.rule``; None when no rule decided, or it is not known any more."""
     other_rule: RuleReference | None
@@ -72,6 +89,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
             identity=event.source_identity,
             labels=self.source_labels,
             known=self.source_endpoint,
+            service=self.source_service,
             address=event.source,
             port=event.source_port,
         )
@@ -85,6 +103,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
             identity=event.destination_identity,
             labels=self.destination_labels,
             known=self.destination_endpoint,
+            service=self.destination_service,
             address=event.destination,
             port=event.destination_port,
         )
@@ -106,6 +125,7 @@ def _end(
     identity: int,
     labels: Labels,
     known: KnownEndpoint | None,
+    service: ServiceName | None,
     address: IPAddress | None,
     port: int,
 ) -> End:
@@ -119,4 +139,14 @@ def _end(
         endpoint=endpoint,
         address=address,
         port=port if event.protocol in PORT_PROTOCOLS else None,
+        services=_services(endpoint, service),
+        virtual=service is not None and service.virtual,
     )
+
+
+def _services(endpoint: Endpoint | None, service: ServiceName | None) -> tuple[str, ...]:
+    named = [service.name] if service else []
+    if endpoint is not None and endpoint.labels and SERVICE_LABEL in endpoint.labels:
+        items = endpoint.labels[SERVICE_LABEL].split(",")
+        named += [name for name, colon, _ in (item.strip().partition(":") for item in items) if name and colon]
+    return tuple(dict.fromkeys(named))

@@ -25,6 +25,7 @@ from observe.flow_document import (
     FlowEndDocument,
     FlowPolicyDocument,
     FlowsDocument,
+    FlowServiceDocument,
     IcmpDocument,
     InterfaceDocument,
     IpDocument,
@@ -34,7 +35,7 @@ from observe.flow_document import (
     TcpFlagsDocument,
     WorkloadDocument,
 )
-from observe.flow_explanation import deciding_rules, explanation, is_policy_verdict
+from observe.flow_explanation import deciding_rules, drop_explanation, explanation, is_policy_verdict
 from observe.flow_ring import FlowLog, FlowPage
 
 ICMP_V6: Final = 58
@@ -70,6 +71,7 @@ def page_document(log: FlowLog, page: FlowPage) -> FlowsDocument:
 def flow_document(log: FlowLog, flow: Flow) -> FlowDocument:
     """Describe one flow of a log."""
     event = flow.event
+    source, destination = flow.source, flow.destination
     forwarded = event.verdict is FlowVerdict.FORWARDED
     return FlowDocument(
         time=rfc3339(_EPOCH + timedelta(microseconds=flow.time_us)),
@@ -81,11 +83,13 @@ def flow_document(log: FlowLog, flow: Flow) -> FlowDocument:
         ip=_ip(event),
         l4=_layer4(event),
         protocol=_protocol(event),
-        source=_end(flow.source),
-        destination=_end(flow.destination),
+        source=_end(source),
+        destination=_end(destination),
         flow_type="L3_L4",
         node_name=log.node,
         event_type=_event_type(flow),
+        source_service=_service(source),
+        destination_service=_service(destination),
         traffic_direction="EGRESS" if event.direction is Direction.EGRESS else "INGRESS",
         policy_match_type=0 if not forwarded and is_policy_verdict(flow) and event.rule == NO_RULE else UNSET,
         is_reply=event.is_reply,
@@ -98,6 +102,7 @@ def flow_document(log: FlowLog, flow: Flow) -> FlowDocument:
         ingress_denied_by=_policies(flow, Direction.INGRESS, deny=True),
         selected_by=list(flow.selecting) or UNSET,
         policy_explanation=explanation(flow) or UNSET,
+        drop_explanation=drop_explanation(flow) or UNSET,
     )
 
 
@@ -166,7 +171,12 @@ def _end(end: End) -> FlowEndDocument:
         pod_name=endpoint.container or UNSET if endpoint is not None else UNSET,
         workloads=[WorkloadDocument(name=service, kind="Service")] if service else UNSET,
         node=endpoint.node if endpoint is not None else UNSET,
+        service=end.services[0] if end.services else UNSET,
     )
+
+
+def _service(end: End) -> FlowServiceDocument | UnsetType:
+    return FlowServiceDocument(name=end.services[0]) if end.virtual else UNSET
 
 
 def _policies(flow: Flow, direction: Direction, *, deny: bool) -> list[FlowPolicyDocument] | UnsetType:

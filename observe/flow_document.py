@@ -1,8 +1,8 @@
 """The documents of ``/v1/flows``: field names, nesting and spelling of Hubble's Flow.
 
 What Hubble does not have comes in fields of its own: ``sequence``, ``protocol``, ``vni``, ``policy_explanation``,
-``node`` of an end, ``rule`` of a policy. Fields that do not apply are left out, as Hubble's JSON does. What fills the
-documents is in ``observe/flow_describe.py``.
+``drop_explanation``, ``node`` and ``service`` of an end, ``rule`` of a policy. Fields that do not apply are left out,
+as Hubble's JSON does. What fills the documents is in ``observe/flow_describe.py``.
 
 Source: https://github.com/cilium/cilium/blob/main/api/v1/flow/flow.proto
 """
@@ -102,6 +102,16 @@ class FlowEndDocument(Struct, frozen=True, kw_only=True):
         list[WorkloadDocument] | UnsetType, Meta(description="The Swarm or Compose service, if it is of one.")
     ] = UNSET
     node: Annotated[str | UnsetType, Meta(description="Node of the container.")] = UNSET
+    service: Annotated[
+        str | UnsetType,
+        Meta(description="The service that a container answers for, or whose virtual address it is."),
+    ] = UNSET
+
+
+class FlowServiceDocument(Struct, frozen=True, kw_only=True):
+    """A service that is asked at its virtual address."""
+
+    name: str
 
 
 class FlowPolicyDocument(Struct, frozen=True, kw_only=True):
@@ -162,6 +172,12 @@ class FlowDocument(Struct, frozen=True, kw_only=True, rename={"ip": "IP", "flow_
     flow_type: Literal["L3_L4"]
     node_name: Annotated[str, Meta(description="The node that saw it.")]
     event_type: EventTypeDocument
+    source_service: Annotated[
+        FlowServiceDocument | UnsetType, Meta(description="The source is the virtual address of a service.")
+    ] = UNSET
+    destination_service: Annotated[
+        FlowServiceDocument | UnsetType, Meta(description="The destination is the virtual address of a service.")
+    ] = UNSET
     traffic_direction: Annotated[
         Literal["INGRESS", "EGRESS"],
         Meta(description="Whose policy decided: INGRESS the destination's, EGRESS the source's."),
@@ -180,6 +196,10 @@ class FlowDocument(Struct, frozen=True, kw_only=True, rename={"ip": "IP", "flow_
     ] = UNSET
     policy_explanation: Annotated[
         str | UnsetType, Meta(description="Why, in words: denied by db-guard spec.ingressDeny[0].")
+    ] = UNSET
+    drop_explanation: Annotated[
+        str | UnsetType,
+        Meta(description="What a reason that is no policy's means, where its name does not say enough."),
     ] = UNSET
 
 

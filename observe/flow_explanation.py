@@ -9,7 +9,7 @@ from datapath.flow_event import FlowVerdict
 from datapath.policy_table import FIRST_RULE, RULE_UNKNOWN_IDENTITY
 from model.ids import IDENTITY_INIT
 from model.policy_answers import RuleReference
-from observe.drop_reasons import POLICY_DENIED, POLICY_DENY
+from observe.drop_reasons import NO_BACKEND, POLICY_DENIED, POLICY_DENY, reason_meaning
 from observe.flow import Flow
 
 
@@ -51,6 +51,17 @@ def explanation(flow: Flow) -> str:
         return f"allowed by {' and '.join(_allowing(flow))}"
     denial = _denial(flow)
     return f"would be {denial}" if verdict is FlowVerdict.AUDIT and denial.startswith("denied") else denial
+
+
+def drop_explanation(flow: Flow) -> str:
+    """Say what the reason of a drop means when it was no policy; empty when the reason's name says enough."""
+    if flow.event.verdict is not FlowVerdict.DROPPED:
+        return ""
+    destination = flow.destination
+    if flow.event.reason == NO_BACKEND and destination.services:
+        name = destination.services[0]
+        return f"nobody answers for the service {name}; the client is refused: «hawse service get {name}»"
+    return reason_meaning(flow.event.reason)
 
 
 def _allowing(flow: Flow) -> list[str]:

@@ -159,6 +159,12 @@ def _container(values: Sequence[str]) -> _EndTest:
     return holds
 
 
+def _service(values: Sequence[str]) -> _EndTest:
+    if not all(values):
+        raise InvalidInput("a service's name is missing")
+    return lambda end: any(fnmatch.fnmatchcase(name, pattern) for name in end.services for pattern in values)
+
+
 def _reason(value: str) -> int:
     if value.isdecimal():
         return _number(value, _MAX_BYTE, "number of a drop reason")
@@ -210,6 +216,7 @@ _ENDS: Final[Mapping[str, Callable[[Sequence[str]], _EndTest]]] = MappingProxyTy
     "ip": _ip,
     "identity": _identity,
     "container": _container,
+    "service": _service,
 })  # fmt: skip
 _CONDITIONS: Final[Mapping[str, Callable[[Sequence[str]], Predicate]]] = MappingProxyType(
     {

@@ -15,7 +15,8 @@ from model.identities import CIDR_IDENTITY_BASE, reserved_labels
 from model.ids import IDENTITY_INIT, IDENTITY_WORLD, IdentityId
 from model.labels import Labels
 from model.policy_answers import RuleReference
-from observe.flow import KnownEndpoint
+from model.services import Service
+from observe.flow import KnownEndpoint, ServiceName
 
 REMEMBER_S: Final = 600.0
 """How long an endpoint that is gone still gives packets its name."""
@@ -31,6 +32,14 @@ class FlowNames(Protocol):
 
         For a while one that is gone is found too. Asked for both ends of every reported packet, so it has to be cheap.
         """
+        ...
+
+
+class ServiceNames(Protocol):
+    """Which service has an address."""
+
+    def service_at(self, address: IPAddress) -> ServiceName | None:
+        """Find the service whose virtual address it is, or one of whose tasks has it; as cheap as above."""
         ...
 
 
@@ -140,3 +149,55 @@ class EndpointNames:
 
 def _positions(endpoint: Endpoint) -> tuple[tuple[int, IPAddress], ...]:
     return tuple((endpoint.vni, address) for address in endpoint.addresses)
+
+
+class NoServiceNames(ServiceNames):
+    """There are no services."""
+
+    def service_at(self, address: IPAddress) -> ServiceName | None:
+        """See :meth:`ServiceNames.service_at`."""
+        del address
+        return None
+
+
+class ServiceAddresses(ServiceNames):
+    """The addresses of the services: their own, and those of the tasks of the Swarm's.
+
+    Addresses are those of one cluster, so none is of two networks. Containers that answer because of their labels say
+    so in their endpoints.
+
+    Args:
+        view: of the services' keys; not started yet.
+    """
+
+    def __init__(self, view: View[Service]) -> None:
+        self._names: dict[IPAddress, tuple[str, ServiceName]] = {}
+        """With the key that says so. Replaced one by one, by the view's thread only: readers need no lock."""
+        self._addresses: dict[str, frozenset[IPAddress]] = {}
+        """Those of each key."""
+        view.subscribe(self.on_services)
+
+    def service_at(self, address: IPAddress) -> ServiceName | None:
+        """See :meth:`ServiceNames.service_at`."""
+        found = self._names.get(address)
+        return None if found is None else found[1]
+
+    def on_services(self, changes: Sequence[Change[Service]]) -> None:
+        """Take changes of the services' records."""
+        for change in changes:
+            names = {} if change.new is None else _service_names(change.new)
+            before = self._addresses.pop(change.key, frozenset())
+            for address in before - names.keys():
+                # By now it may be another service's.
+                if self._names.get(address, ("",))[0] == change.key:
+                    del self._names[address]
+            self._names.update({address: (change.key, name) for address, name in names.items()})
+            if names:
+                self._addresses[change.key] = frozenset(names)
+
+
+def _service_names(service: Service) -> dict[IPAddress, ServiceName]:
+    task = ServiceName(name=service.name, virtual=False)
+    own = ServiceName(name=service.name, virtual=True)
+    names = dict.fromkeys((address for one in service.tasks for address in one.addresses), task)
+    return names | dict.fromkeys((virtual.address for virtual in service.addresses), own)

@@ -34,7 +34,7 @@ from model.labels import Labels
 from model.policy_answers import RuleReference
 from observe.drop_reasons import POLICY_DENIED
 from observe.flow import Flow, KnownEndpoint
-from observe.flow_names import FlowNames, RuleNames, identity_labels
+from observe.flow_names import FlowNames, NoServiceNames, RuleNames, ServiceNames, identity_labels
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class FlowLog:
         rules: and policies.
         clock: to write down when a packet was seen.
         node: this node.
+        services: names of services.
         capacity: flows that are kept.
 
     Attributes:
@@ -93,12 +94,14 @@ class FlowLog:
         clock: Clock,
         node: NodeName,
         *,
+        services: ServiceNames | None = None,
         capacity: int = CAPACITY,
     ) -> None:
         self._datapath = datapath
         self._names = names
         self._rules = rules
         self._clock = clock
+        self._services = services or NoServiceNames()
         self.node = node
         # The low 62 bits of a random UUID are free for the number of a flow.
         self._uuids = uuid.uuid4().int >> 62 << 62
@@ -228,6 +231,7 @@ class FlowLog:
         rule_of = functools.cache(self._rule)
         selecting = functools.cache(self._rules.selecting)
         endpoint_at = self._names.endpoint_at
+        service_at = self._services.service_at
         offset_us = round(self._clock.now().timestamp() * 1e6) - round(self._clock.monotonic_s() * 1e6)
         flows: list[Flow] = []
         for number, event in enumerate(events, first):
@@ -246,6 +250,8 @@ class FlowLog:
                     ),
                     source_labels=labels_of(source_identity),
                     destination_labels=labels_of(destination_identity),
+                    source_service=None if source is None else service_at(source),
+                    destination_service=None if destination is None else service_at(destination),
                     rule=rule_of(event.rule),
                     other_rule=rule_of(event.other_rule),
                     selecting=(

@@ -63,6 +63,11 @@ FLOW_PARAMETERS: Final = (
     FlowParameter("container", "Name of a container at either end; * and ? stand for other characters."),
     FlowParameter("from_container", "The same, of the source."),
     FlowParameter("to_container", "The same, of the destination."),
+    FlowParameter(
+        "service", "Name of a service whose virtual address or container is at either end; * and ? as for containers."
+    ),
+    FlowParameter("from_service", "The same, of the source."),
+    FlowParameter("to_service", "The same, of the destination."),
 )
 
 

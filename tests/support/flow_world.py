@@ -19,11 +19,12 @@ from kvstore.watcher import View
 from model.addresses import MacAddress
 from model.endpoints import Endpoint
 from model.identities import reserved_labels
-from model.ids import DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
+from model.ids import DockerNetworkId, EndpointId, IdentityId, NodeName, ServiceId, Vni
 from model.labels import Labels
 from model.policies import Protocol
 from model.policy_answers import RuleReference
-from observe.flow_names import EndpointNames
+from model.services import Service, ServiceSource, ServiceTask, VirtualAddress
+from observe.flow_names import EndpointNames, ServiceAddresses
 from observe.flow_ring import CAPACITY, FlowLog
 from tests.support.cluster_world import ManualClock
 
@@ -34,6 +35,7 @@ WEB = IdentityId(1021)
 DB = IdentityId(1040)
 WEB_ADDRESS = ipaddress.ip_address("10.1.0.5")
 DB_ADDRESS = ipaddress.ip_address("10.1.1.7")
+VIP = ipaddress.ip_address("10.1.0.2")
 WEB_LABELS = Labels.of({"app": "web", "tier": "front", "com.docker.stack.namespace": "shop"})
 DB_LABELS = Labels.of({"app": "db", "com.docker.stack.namespace": "shop"})
 DB_FROM_API = 101
@@ -94,6 +96,18 @@ WEB_ENDPOINT = an_endpoint("aa", WEB_ADDRESS, WEB, labels=WEB_LABELS, container=
 DB_ENDPOINT = an_endpoint("bb", DB_ADDRESS, DB, labels=DB_LABELS, container="db", node=THERE)
 
 
+def a_service(**changes: Any) -> Service:
+    """The service ``shop_db`` of the Swarm; the database answers for it."""
+    service = Service(
+        service_id=ServiceId("k3xq9m2b7c1d"),
+        name="shop_db",
+        source=ServiceSource.SWARM,
+        addresses=(VirtualAddress(network=ipaddress.ip_network("10.1.0.0/16"), address=VIP),),
+        tasks=(ServiceTask(name="shop_db.1", task_id="t1", node=THERE, addresses=(DB_ADDRESS,), active=True),),
+    )
+    return replace(service, **changes)
+
+
 @dataclass
 class FixedRules:
     """What the policy's numbers stand for: what stands in the attributes."""
@@ -134,15 +148,34 @@ class FlowWorld:
             self.store, keys.ENDPOINTS, lambda item: decode(Endpoint, item.value, key=item.key)
         )
         self.names = EndpointNames(self.view, self.clock)
-        self.log = FlowLog(self.kernel, self.names, self.rules, self.clock, HERE, capacity=capacity)
+        self.services: View[Service] = View(
+            self.store, keys.SERVICES, lambda item: decode(Service, item.value, key=item.key)
+        )
+        self.log = FlowLog(
+            self.kernel,
+            self.names,
+            self.rules,
+            self.clock,
+            HERE,
+            services=ServiceAddresses(self.services),
+            capacity=capacity,
+        )
 
     def put(self, *endpoints: Endpoint) -> None:
         """Record endpoints, and wait until their names are known."""
-        self._txn([Put(keys.endpoint(one.node, one.endpoint_id), encode(one)) for one in endpoints])
+        self._txn(self.view, [Put(keys.endpoint(one.node, one.endpoint_id), encode(one)) for one in endpoints])
 
     def remove(self, *endpoints: Endpoint) -> None:
         """Remove endpoints, and wait until the names' table has seen it."""
-        self._txn([Delete(keys.endpoint(one.node, one.endpoint_id)) for one in endpoints])
+        self._txn(self.view, [Delete(keys.endpoint(one.node, one.endpoint_id)) for one in endpoints])
+
+    def put_services(self, *services: Service) -> None:
+        """Record services, and wait until their addresses are known."""
+        self._txn(self.services, [Put(keys.service(one.service_id), encode(one)) for one in services])
+
+    def remove_service(self, service: Service) -> None:
+        """Remove a service, and wait until its addresses are known no more."""
+        self._txn(self.services, [Delete(keys.service(service.service_id))])
 
     def happen(self, *events: FlowEvent, lost: int = 0) -> None:
         """Let the kernel report, and the log take it."""
@@ -150,9 +183,9 @@ class FlowWorld:
         self.kernel.unreported += lost
         self.log.take()
 
-    def _txn(self, operations: list[Any]) -> None:
+    def _txn(self, view: View[Any], operations: list[Any]) -> None:
         result = self.store.txn([], operations)
-        assert self.view.wait_delivered(result.revision, 10)
+        assert view.wait_delivered(result.revision, 10)
 
 
 @contextmanager
@@ -160,9 +193,11 @@ def flow_world(*, capacity: int = CAPACITY) -> Iterator[FlowWorld]:
     """Run a world; its containers are there."""
     world = FlowWorld(capacity=capacity)
     world.view.start()
+    world.services.start()
     try:
         world.put(WEB_ENDPOINT, DB_ENDPOINT)
         yield world
     finally:
         world.log.stop()
+        world.services.stop()
         world.view.stop()

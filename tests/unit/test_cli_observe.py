@@ -36,10 +36,12 @@ from observe.flow_routes import FLOWS_PATH, flow_view
 from tests.support.flow_world import (
     DB_FROM_API,
     DB_GUARD,
+    VIP,
     WEB,
     WEB_ADDRESS,
     WEB_ENDPOINT,
     FlowWorld,
+    a_service,
     an_endpoint,
     an_event,
     flow_world,
@@ -177,6 +179,30 @@ def test_line_for_people(world: FlowWorld, agent: Path, event: Any, line: str) -
     text = compact_line(_received(world, agent), zone=UTC, today=TODAY, with_policy=False)
 
     assert text == f"12:00:01.204 {line}\n"
+
+
+def test_virtual_address_is_named_by_its_service(world: FlowWorld, agent: Path) -> None:
+    world.put_services(a_service())
+    world.happen(an_event(destination=VIP, destination_identity=0, reason=158))
+    flow = _received(world, agent)
+
+    line = (
+        "web(1021) 10.1.0.5:41022 → shop_db (service) 10.1.0.2:5432 tcp service backend not found "
+        "(nobody answers for the service shop_db; the client is refused: «hawse service get shop_db»)\n"
+    )
+    assert compact_line(flow, zone=UTC, today=TODAY, with_policy=False) == f"12:00:01.204 DROPPED {line}"
+    assert "  shop_db (service) 10.1.0.2:5432  tcp " in FlowTable(zone=UTC, with_policy=False).rows([flow])
+
+
+def test_answer_of_a_virtual_address_is_named_by_its_service(world: FlowWorld, agent: Path) -> None:
+    world.put_services(a_service())
+    world.happen(
+        forwarded(source=VIP, source_identity=0, destination=WEB_ADDRESS, destination_identity=WEB, is_reply=True)
+    )
+
+    text = compact_line(_received(world, agent), zone=UTC, today=TODAY, with_policy=False)
+
+    assert " shop_db (service) 10.1.0.2:41022 → web(1021) 10.1.0.5:5432 tcp reply" in text
 
 
 def test_line_of_another_day_has_its_date_and_times_are_those_of_the_zone(world: FlowWorld, agent: Path) -> None:
@@ -319,6 +345,9 @@ def test_since_a_duration_is_counted_from_now(world: FlowWorld, agent: Path) -> 
         (("--container", "web"), 2),
         (("--from-container", "we*"), 2),
         (("--to-container", "web"), 0),
+        (("--service", "shop_db"), 3),
+        (("--from-service", "shop_db"), 0),
+        (("--to-service", "shop_*"), 3),
         (("--drop-reason", "POLICY_DENY"), 1),
         (("--direction", "egress"), 1),
         (("--verdict", "DROPPED", "--from-label", "app=web", "--port", "5432"), 1),
@@ -326,6 +355,7 @@ def test_since_a_duration_is_counted_from_now(world: FlowWorld, agent: Path) -> 
     ids=str,
 )
 def test_options_select(world: FlowWorld, agent: Path, arguments: tuple[str, ...], shown: int) -> None:
+    world.put_services(a_service())
     world.happen(
         an_event(),
         an_event(reason=181, rule=DB_GUARD, source=OUTSIDE, source_identity=CIDR_IDENTITY_BASE),

@@ -22,9 +22,11 @@ from tests.support.flow_world import (
     DB_ADDRESS,
     DB_FROM_API,
     DB_GUARD,
+    VIP,
     WEB,
     WEB_ADDRESS,
     FlowWorld,
+    a_service,
     an_endpoint,
     an_event,
     flow_world,
@@ -314,3 +316,54 @@ def test_every_reason_of_the_kernel_has_a_name(world: FlowWorld) -> None:
     assert names[227] == "UNKNOWN_NODE"
     assert _flow(world, reason=255)["drop_reason_desc"] == "DROP_REASON_UNKNOWN"
     assert DB not in names
+
+
+def test_a_connection_to_a_service_that_nobody_answers_for_names_it(world: FlowWorld) -> None:
+    world.put_services(a_service())
+
+    flow = _flow(world, destination=VIP, destination_identity=0, reason=158, direction=Direction.EGRESS)
+
+    assert flow["destination_service"] == {"name": "shop_db"}
+    assert flow["destination"] == {"identity": 0, "labels": [], "service": "shop_db"}
+    assert flow["drop_reason_desc"] == "SERVICE_BACKEND_NOT_FOUND"
+    assert flow["drop_explanation"] == (
+        "nobody answers for the service shop_db; the client is refused: «hawse service get shop_db»"
+    )
+    assert not {"policy_explanation", "source_service"} & set(flow)
+
+
+def test_a_container_that_answers_for_a_service_says_so(world: FlowWorld) -> None:
+    world.put_services(a_service())
+
+    flow = _passed(world)
+
+    assert (flow["destination"]["pod_name"], flow["destination"]["service"]) == ("db", "shop_db")
+    assert "service" not in flow["source"]
+    assert not {"destination_service", "drop_explanation"} & set(flow)
+
+
+@pytest.mark.parametrize(
+    ("reason", "name", "meaning"),
+    [
+        (136, "FRAGMENTATION_NEEDED", "it is larger than its way allows and must not be cut; its sender is told"),
+        (141, "ERROR_WRITING_TO_PACKET", "the kernel refused to change the packet"),
+        (158, "SERVICE_BACKEND_NOT_FOUND", "nobody answers for the service; the client is refused"),
+        (
+            167,
+            "NO_MAPPING_FOR_NAT_MASQUERADE",
+            "no port of MASQUERADE_PORTS is free for it, or the table of translations is full",
+        ),
+        (
+            168,
+            "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE",
+            "only TCP, UDP and ICMP echo can leave with the host's address",
+        ),
+        (229, "BACKEND_GONE", "its container is gone or its host is lost; the connection is reset"),
+    ],
+)
+def test_reasons_of_services_and_translation_are_explained(
+    world: FlowWorld, reason: int, name: str, meaning: str
+) -> None:
+    flow = _flow(world, reason=reason)
+
+    assert (flow["drop_reason_desc"], flow["drop_explanation"]) == (name, meaning)

@@ -18,7 +18,18 @@ from model.ids import IDENTITY_HOST, IDENTITY_WORLD
 from observe.flow_filter import PARAMETERS, parse_filter
 from observe.flow_ring import MAX_WAITING
 from observe.flow_routes import FLOW_PARAMETERS, FLOWS_PATH, flow_view
-from tests.support.flow_world import DB, DB_ADDRESS, WEB, WEB_ADDRESS, FlowWorld, an_event, flow_world, forwarded
+from tests.support.flow_world import (
+    DB,
+    DB_ADDRESS,
+    VIP,
+    WEB,
+    WEB_ADDRESS,
+    FlowWorld,
+    a_service,
+    an_event,
+    flow_world,
+    forwarded,
+)
 
 EVENTS: dict[str, FlowEvent] = {
     "denied": an_event(),
@@ -145,6 +156,7 @@ def test_parameter_selects(client: FlaskClient, query: str, found: set[str]) -> 
         ("identity=web", "identity: 'web' is no identity: a number, or one of host, world, "),
         ("identity=4294967296", "identity: '4294967296' is no identity"),
         ("container=", "container: a container's name is missing"),
+        ("to_service=", "to_service: a service's name is missing"),
         ("since_time=yesterday", "since_time: 'yesterday' is not one time in RFC 3339"),
         ("since_time=2026-03-01T12:00:01Z&since_time=2026-03-01T12:00:01Z", "since_time: '' is not one time"),
         ("port=" + ",".join(["1"] * 65), "port: more than 64 values"),
@@ -205,3 +217,30 @@ def test_too_many_waiting_requests_are_answered_so(client: FlaskClient, world: F
 
 def test_every_parameter_is_described() -> None:
     assert sorted(one.name for one in FLOW_PARAMETERS) == sorted(PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("query", "ports"),
+    [
+        ("service=shop_db", {1, 2, 3}),
+        ("service=shop_*", {1, 2, 3}),
+        ("to_service=shop_db", {1, 2}),
+        ("from_service=shop_db", {3}),
+        ("from_service=cache,shop_d?", {3}),
+        ("service=cache", set()),
+    ],
+)
+def test_service_is_its_virtual_address_and_its_containers(query: str, ports: set[int]) -> None:
+    with flow_world() as world:
+        world.put_services(a_service())
+        web: dict[str, Any] = {"source": WEB_ADDRESS, "destination": ipaddress.ip_address("10.1.0.6")}
+        world.happen(
+            an_event(destination=VIP, source_port=1),
+            forwarded(source_port=2),
+            forwarded(source=DB_ADDRESS, destination=WEB_ADDRESS, source_port=3),
+            forwarded(**web, source_port=4),
+        )
+
+        found = world.log.read(predicate=parse_filter({name: [value] for name, value in [query.split("=")]})).flows
+
+    assert {flow.event.source_port for flow in found} == ports

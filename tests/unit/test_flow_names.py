@@ -10,7 +10,7 @@ import pytest
 
 from kvstore.watcher import Change
 from model.identities import CIDR_IDENTITY_BASE
-from model.ids import IDENTITY_INIT, IDENTITY_WORLD, EndpointId
+from model.ids import IDENTITY_INIT, IDENTITY_WORLD, EndpointId, ServiceId
 from model.labels import Labels
 from model.policy_answers import RuleReference
 from observe import flow_names
@@ -21,12 +21,14 @@ from tests.support.flow_world import (
     DB_ADDRESS,
     DB_ENDPOINT,
     DB_GUARD,
+    VIP,
     VNI,
     WEB,
     WEB_ADDRESS,
     WEB_ENDPOINT,
     WEB_LABELS,
     FlowWorld,
+    a_service,
     an_endpoint,
     an_event,
     flow_world,
@@ -198,3 +200,54 @@ def test_a_change_that_is_told_twice_is_no_other_change(world: FlowWorld) -> Non
     world.names.on_endpoints(changes)
 
     assert _container(world) == "web"
+
+
+def test_a_virtual_address_has_the_name_of_its_service(world: FlowWorld) -> None:
+    world.put_services(a_service())
+
+    world.happen(an_event(destination=VIP, destination_identity=0, reason=158))
+
+    flow = _only(world)
+    assert (flow.destination.services, flow.destination.virtual) == (("shop_db",), True)
+    assert (flow.source.services, flow.source.virtual) == ((), False)
+
+
+def test_a_task_has_the_name_of_its_service(world: FlowWorld) -> None:
+    world.put_services(a_service())
+
+    world.happen(an_event())
+
+    destination = _only(world).destination
+    assert (destination.services, destination.virtual) == (("shop_db",), False)
+    assert destination.endpoint == DB_ENDPOINT
+
+
+def test_a_container_has_the_names_that_its_label_says(world: FlowWorld) -> None:
+    world.put(replace(DB_ENDPOINT, labels=Labels.of({"hawse.service": "db:5432, sql:80=5432,db:1, x,:5"})))
+
+    world.happen(an_event())
+
+    assert _only(world).destination.services == ("db", "sql")
+
+
+def test_a_flow_keeps_the_name_of_a_service_that_is_gone(world: FlowWorld) -> None:
+    world.put_services(a_service())
+    world.happen(an_event(destination=VIP))
+
+    world.remove_service(a_service())
+    world.happen(an_event(destination=VIP))
+
+    before, after = world.log.read().flows
+    assert before.destination.services == ("shop_db",)
+    assert after.destination.services == ()
+
+
+def test_an_address_that_another_service_has_by_now_keeps_its_name(world: FlowWorld) -> None:
+    other = a_service(service_id=ServiceId("other"), name="cache", addresses=())
+    world.put_services(a_service())
+    world.put_services(other)
+
+    world.put_services(a_service(tasks=()))
+    world.happen(an_event())
+
+    assert _only(world).destination.services == ("cache",)
