@@ -137,7 +137,7 @@ class Address(TypedDict):
 
     pool: str
     address: str
-    kind: Literal["endpoint", "gateway", "reserved"]
+    kind: Literal["endpoint", "gateway", "reserved", "vip"]
     holders: list[str]
     endpoint: str | None
     node: str | None

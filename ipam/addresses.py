@@ -30,8 +30,8 @@ from ipam.usage import Usage
 from ipam.views import IpamViews
 from kvstore import keys
 from kvstore.codec import decode, encode
-from kvstore.store import Delete, KeyValue, Op, Put, Store, absent, unchanged
-from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, IPAddress, IPNetwork, PoolRecord
+from kvstore.store import Compare, Delete, KeyValue, Op, Put, Store, absent, unchanged
+from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, IPAddress, IPNetwork, PoolRecord, is_node
 from model.clock import rfc3339
 from model.errors import CasFailed, Conflict, Exhausted, PoolNotFound, StoreError
 
@@ -102,22 +102,52 @@ class Addresses:
             return in_doubt
         pool_item = self._known_pool(pool)
         for lost in range(_ATTEMPTS):
-            if lost and lost % _BEHIND == 0:
-                # Not other nodes' luck but a book that is far behind: one listing says more than many lost races.
-                self._list(pool)
-            skip = self._random.randrange(min(1 << lost, _MAX_SKIP)) if lost else 0
-            address = self._book.choose(pool, sub_pool, skip=skip)
-            if address is None:
-                # Only a fresh listing may say that nothing is left.
-                items = self._list(pool)
-                address = self._book.choose(pool, sub_pool)
-                if address is None:
-                    raise Exhausted(_exhausted(pool, sub_pool, items))
+            address = self._candidate(pool, sub_pool, lost)
             current_pool_item = self._grant(pool_item, pool, address, holder)
             if current_pool_item is None:
                 return address
             pool_item = current_pool_item
         raise _lost(f"an address of pool {pool}")
+
+    def choose_virtual(
+        self, pool: IPNetwork, holder: str, compare: Compare, record: Callable[[IPAddress], Put]
+    ) -> int | None:
+        """Grant an address that nobody has as a virtual one, and write what has it, both or neither.
+
+        Args:
+            pool: of the network.
+            holder: what has the address.
+            compare: of what has the address, as it was known.
+            record: makes it, with the address.
+
+        Returns:
+            The store's revision of it; None when ``compare`` does not hold any more: another was faster.
+
+        Raises:
+            Exhausted: every address is in use.
+            PoolNotFound: the pool does not exist.
+        """
+        pool_item = self._known_pool(pool)
+        granted = AddressRecord(kind=AddressKind.VIP, holders=(holder,), granted_at=rfc3339(self._now()))
+        for lost in range(_ATTEMPTS):
+            address = self._candidate(pool, None, lost)
+            key, taken = keys.address(pool, address), False
+            try:
+                result = self._store.txn(
+                    [unchanged(pool_item), absent(key), compare],
+                    [Put(key, encode(granted)), Put(keys.cursor(pool), str(address).encode()), record(address)],
+                )
+                taken = result.succeeded or result.current[1] is not None
+            finally:
+                self._book.done(pool, address, taken=taken)
+            if result.succeeded:
+                self._book.granted(pool, address)
+                return result.revision
+            current_pool, _, now = result.current
+            if (0 if now is None else now.mod_revision) != compare.mod_revision:
+                return None
+            pool_item = _existing(pool, current_pool)
+        raise _lost(f"a virtual address of pool {pool}")
 
     def claim(self, pool: IPNetwork, address: IPAddress, holder: str) -> IPAddress:
         """Grant the address that was asked for.
@@ -211,6 +241,25 @@ class Addresses:
             pool_item = _existing(pool, current_pool)
         raise _lost(f"the reservation of address {address} of pool {pool}")
 
+    def _candidate(self, pool: IPNetwork, sub_pool: IPNetwork | None, lost: int) -> IPAddress:
+        """Choose an address for the next attempt, after so many lost races; the caller owes the book an answer.
+
+        Raises:
+            Exhausted: every address is in use.
+        """
+        if lost and lost % _BEHIND == 0:
+            # Not other nodes' luck but a book that is far behind: one listing says more than many lost races.
+            self._list(pool)
+        skip = self._random.randrange(min(1 << lost, _MAX_SKIP)) if lost else 0
+        address = self._book.choose(pool, sub_pool, skip=skip)
+        if address is None:
+            # Only a fresh listing may say that nothing is left.
+            items = self._list(pool)
+            address = self._book.choose(pool, sub_pool)
+            if address is None:
+                raise Exhausted(_exhausted(pool, sub_pool, items))
+        return address
+
     def _grant(self, pool_item: KeyValue, pool: IPNetwork, address: IPAddress, holder: str) -> KeyValue | None:
         """Try one candidate; None when it was granted, otherwise the pool's key as it is now."""
         key = keys.address(pool, address)
@@ -262,7 +311,7 @@ class Addresses:
         return [Put(key, encode(replace(record, holders=tuple(sorted({*record.holders, holder})))))]
 
     def _may_claim(self, pool: IPNetwork, address: IPAddress, record: AddressRecord, holder: str) -> bool:
-        if record.kind is AddressKind.GATEWAY:
+        if record.kind in {AddressKind.GATEWAY, AddressKind.VIP}:
             return False
         if record.kind is AddressKind.RESERVED:
             # Docker asks for auxiliary addresses before it creates the network, for containers only afterwards.
@@ -294,6 +343,8 @@ class Addresses:
                 return f"address {address} is the gateway of pool {pool}"
             case AddressKind.RESERVED:
                 return f"address {address} is reserved by --aux-address on {', '.join(record.holders)}"
+            case AddressKind.VIP:
+                return f"address {address} is the virtual address of {_readable(record.holders[0])}"
             case AddressKind.ENDPOINT:
                 endpoint = self._usage.endpoint_at(pool, address)
                 if endpoint is not None:
@@ -348,16 +399,20 @@ def _exhausted(pool: IPNetwork, sub_pool: IPNetwork | None, items: Sequence[KeyV
     by_holder = ", ".join(f"{holder}: {count}" for holder, count in sorted(holders.items()))
     where = f"pool {pool}" if sub_pool is None else f"--ip-range {sub_pool} of pool {pool}"
     # What is granted at this moment by another thread is not in the listing yet, but as good as in use.
-    count = candidates.stop - candidates.start - kinds[AddressKind.GATEWAY] - kinds[AddressKind.RESERVED]
+    others = kinds[AddressKind.GATEWAY] + kinds[AddressKind.RESERVED] + kinds[AddressKind.VIP]
+    count = candidates.stop - candidates.start - others
+    virtual = f" and {kinds[AddressKind.VIP]} of services" if kinds[AddressKind.VIP] else ""
     return (
         f"{where}: all {count} addresses are in use ({by_holder or 'none'}; besides "
-        f"{kinds[AddressKind.GATEWAY]} gateway and {kinds[AddressKind.RESERVED]} reserved); remove containers, "
-        "look for leaked ones with «hawse ipam check», or make a network with a larger --subnet"
+        f"{kinds[AddressKind.GATEWAY]} gateway and {kinds[AddressKind.RESERVED]} reserved{virtual}); "
+        "remove containers, look for leaked ones with «hawse ipam check», or make a network with a larger --subnet"
     )
 
 
 def _readable(holder: str) -> str:
-    return "the Swarm's allocator" if holder == SWARM_HOLDER else f"node {holder}"
+    if holder == SWARM_HOLDER:
+        return "the Swarm's allocator"
+    return f"node {holder}" if is_node(holder) else f"service {holder.removeprefix('@')}"
 
 
 def _lost(what: str) -> CasFailed:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, IPAddress, IPNetwork, PoolRecord
+from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, IPAddress, IPNetwork, PoolRecord, is_node
 from model.clock import age_s
 from model.endpoints import Endpoint
 from model.ids import DockerNetworkId, NodeName, Vni
@@ -202,7 +202,7 @@ def _docker_networks(records: Records) -> Iterator[Finding]:
 
 def _note(held: defaultdict[str, list[str]], holders: Iterable[str], what: str) -> None:
     for holder in holders:
-        if holder != SWARM_HOLDER:
+        if is_node(holder):
             held[holder].append(what)
 
 

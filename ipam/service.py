@@ -7,7 +7,7 @@ once. Docker names neither network nor container, only the pool and, by the addr
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ipam import rules
@@ -20,7 +20,7 @@ from ipam.usage import Usage
 from ipam.views import IpamViews
 from kvstore import keys
 from kvstore.codec import decode
-from kvstore.store import Store
+from kvstore.store import Compare, KeyValue, Put, Store
 from model.addresses import AddressKind, AddressRecord, IPAddress, IPInterface, IPNetwork, PoolRecord
 from model.clock import Clock, SystemClock
 from model.errors import InvalidInput
@@ -137,6 +137,35 @@ class Ipam:
             granted = self._addresses.choose(pool, pool_id.sub_pool, holder)
         return rules.on_network(pool, granted)
 
+    def request_virtual(
+        self, pool: IPNetwork, holder: str, compare: Compare, record: Callable[[IPAddress], Put]
+    ) -> int | None:
+        """Grant a virtual address together with the record of what has it: both are written or neither.
+
+        Args:
+            pool: of the network.
+            holder: what has the address (:func:`model.addresses.service_holder`).
+            compare: that record, as it was known.
+            record: makes the record, with the address.
+
+        Returns:
+            The store's revision of the record; None when it is not what it was: another was faster.
+
+        Raises:
+            Exhausted: no address is left.
+            PoolNotFound: the pool does not exist.
+        """
+        return self._addresses.choose_virtual(pool, holder, compare, record)
+
+    def virtual_item(self, pool: IPNetwork, address: IPAddress, holder: str) -> KeyValue | None:
+        """The key of a virtual address, if this holder has it; from the store when it is not known here."""
+        key = keys.address(pool, address)
+        entry = self._views.addresses.get(key)
+        if entry is not None and _is_virtual(entry.value, holder):
+            return entry.item
+        item = self._store.get(key)
+        return item if item is not None and _is_virtual(decode(AddressRecord, item.value, key=key), holder) else None
+
     def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
         """Give up an address. Gateways, unknown addresses and repeated releases are no error and no change.
 
@@ -225,3 +254,7 @@ class Ipam:
             return False
         endpoint = self._usage.endpoint_at(held.pool, held.address)
         return endpoint is not None and endpoint.node == holder
+
+
+def _is_virtual(record: AddressRecord, holder: str) -> bool:
+    return record.kind is AddressKind.VIP and holder in record.holders

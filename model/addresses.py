@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from model.errors import InvalidInput
+from model.ids import ServiceId
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -77,6 +78,8 @@ class AddressKind(enum.StrEnum):
     """The pool's gateway; shared by all nodes, lives as long as its pool."""
     RESERVED = "reserved"
     """An ``--aux-address``: never given to a container."""
+    VIP = "vip"
+    """The virtual address of a service of labels; held by the service itself (:func:`service_holder`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,16 @@ class AddressRecord:
 
 SWARM_HOLDER: Final = "@swarm"
 """The holder that stands for the Swarm's allocator; no node can have this name."""
+
+
+def service_holder(ident: ServiceId) -> str:
+    """The holder that stands for a service of labels; no node can have this name."""
+    return f"@{ident}"
+
+
+def is_node(holder: str) -> bool:
+    """Whether a holder is a node."""
+    return not holder.startswith("@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

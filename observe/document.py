@@ -181,8 +181,10 @@ class AddressDocument:
 
     pool: Cidr
     address: Address
-    kind: Literal["endpoint", "gateway", "reserved"]
-    holders: Annotated[list[str], Meta(description="Node names or @swarm; free when the last one releases it.")]
+    kind: Literal["endpoint", "gateway", "reserved", "vip"]
+    holders: Annotated[
+        list[str], Meta(description="Node names, @swarm or a service; free when the last one releases it.")
+    ]
     endpoint: Annotated[str | None, Meta(description="Id of the endpoint that has it; null when none does.")]
     node: Annotated[str | None, Meta(description="The endpoint's node.")]
     granted_at: Time

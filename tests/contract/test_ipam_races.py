@@ -20,11 +20,11 @@ from ipam.service import Ipam
 from kvstore import keys
 from kvstore.etcd import EtcdStore
 from kvstore.memory import MemoryStore
-from kvstore.store import Compare, Delete, KeyValue, Op, Snapshot, Store, TxnResult, Watch
-from model.addresses import IPAddress, IPNetwork
+from kvstore.store import Compare, Delete, KeyValue, Op, Put, Snapshot, Store, TxnResult, Watch, absent
+from model.addresses import IPAddress, IPNetwork, service_holder
 from model.endpoints import Endpoint
 from model.errors import Conflict, Exhausted, PoolNotFound
-from model.ids import NodeName
+from model.ids import NodeName, ServiceId
 from tests.support.etcd import EtcdServer
 
 NODES = ("node-a", "node-b", "node-c")
@@ -333,6 +333,30 @@ def test_uncontended_calls_take_few_round_trips(connect: Callable[[], Store]) ->
     finally:
         agent.stop()
         leader.stop()
+
+
+def test_a_service_that_several_nodes_make_at_once_has_one_address(
+    agents: list[Ipam], connect: Callable[[], Store]
+) -> None:
+    agents[0].request_pool(space=LOCAL, pool=POOL, sub_pool=None)
+    made: list[tuple[str, int]] = []
+
+    def work(number: int) -> None:
+        name = f"service-{number % 5}"
+        key = keys.service(ServiceId(name))
+        revision = agents[number % 3].request_virtual(
+            POOL, service_holder(ServiceId(name)), absent(key), lambda address: Put(key, str(address).encode())
+        )
+        if revision is not None:
+            made.append((name, revision))
+
+    at_once([lambda number=number: work(number) for number in range(30)])
+
+    assert sorted(name for name, _ in made) == [f"service-{number}" for number in range(5)]
+    stored = {item.value.decode() for item in connect().list(keys.SERVICES).items}
+    held = {str(keys.parse_address(item.key)[1]) for item in connect().list(keys.ADDRESSES).items}
+    assert len(stored) == 5
+    assert stored == held
 
 
 def test_allocation_rate_is_told(agents: list[Ipam], record_property: Callable[[str, object], None]) -> None:
