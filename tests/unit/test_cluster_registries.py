@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.election import Election
 from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
 from kvstore import keys
@@ -356,6 +357,62 @@ def test_one_of_two_leads_and_the_other_follows_when_it_ends(world: ClusterWorld
 
     assert node_b.election.try_to_lead()
     assert not node_a.election.try_to_lead()
+
+
+def test_who_resigns_leaves_the_lead_to_another_at_once(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    for agent in (node_a, node_b):
+        agent.nodes.start()
+        assert agent.nodes._keeper.wait_kept(5)
+    assert node_a.election.try_to_lead()
+    assert node_a.election.open()
+    assert not node_b.election.open()
+    node_b.election.resign()
+    assert node_a.election.try_to_lead()
+
+    node_a.election.resign()
+    node_a.election.resign()
+
+    assert not node_a.election.leading
+    assert node_b.election.open()
+    assert node_b.election.try_to_lead()
+
+
+def test_a_claim_holds_until_another_leads(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    for agent in (node_a, node_b):
+        agent.nodes.start()
+        assert agent.nodes._keeper.wait_kept(5)
+    assert node_a.election.try_to_lead()
+    claim = node_a.election.claim
+    assert node_a.election.try_to_lead()
+    assert claim == node_a.election.claim
+    assert world.store.txn([claim], []).succeeded
+
+    node_a.election.resign()
+    assert not world.store.txn([claim], []).succeeded
+    node_b.election.try_to_lead()
+    assert not world.store.txn([claim], []).succeeded
+
+
+def test_a_key_that_this_node_left_behind_is_its_own(world: ClusterWorld, node_a: Agent) -> None:
+    world.store.txn([], [Put(keys.LEADER, node_a.name.encode(), world.store.grant_lease(15))])
+    node_a.nodes.start()
+    assert node_a.nodes._keeper.wait_kept(5)
+
+    assert node_a.election.try_to_lead()
+
+    item = world.store.get(keys.LEADER)
+    assert item is not None
+    assert node_a.nodes.lease == item.lease
+
+
+def test_offices_are_apart(world: ClusterWorld, node_a: Agent, node_b: Agent) -> None:
+    for agent in (node_a, node_b):
+        agent.nodes.start()
+        assert agent.nodes._keeper.wait_kept(5)
+    other = Election(world.store, node_b.name, lambda: node_b.nodes.lease, key=keys.SWARM_LEADER)
+
+    assert node_a.election.try_to_lead()
+    assert other.try_to_lead()
 
 
 def test_nobody_leads_without_a_lease(node_a: Agent) -> None:
