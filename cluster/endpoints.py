@@ -17,7 +17,7 @@ from kvstore.own_writes import wait_visible
 from kvstore.store import Delete, KeyValue, Put, Store, absent, unchanged
 from kvstore.watcher import View
 from model.addresses import IPAddress, IPNetwork
-from model.endpoints import Endpoint
+from model.endpoints import Endpoint, Publication
 from model.errors import CasFailed, Conflict, EndpointNotFound
 from model.ids import EndpointId, IdentityId, NodeName
 from model.labels import Labels
@@ -96,6 +96,16 @@ class EndpointRegistry:
             endpoint_id, lambda known: replace(known, identity=identity, labels=labels, container=container)
         )
 
+    def set_published(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> Endpoint:
+        """Record which ports of this node lead to an endpoint of this node; returns the record as it is now.
+
+        Raises:
+            EndpointNotFound: it is not recorded.
+        """
+        # What the view shows may be older than a write of which this agent never heard whether it was done.
+        item = self._store.get(keys.endpoint(self._node, endpoint_id))
+        return self._update_from(item, endpoint_id, lambda known: replace(known, published=published))
+
     def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
         """Remove an endpoint of this node; None when it was not recorded."""
         return self.remove_from(self._node, endpoint_id)
@@ -171,8 +181,12 @@ class EndpointRegistry:
         return None
 
     def _update(self, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
+        return self._update_from(self._item(keys.endpoint(self._node, endpoint_id)), endpoint_id, change)
+
+    def _update_from(
+        self, item: KeyValue | None, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]
+    ) -> Endpoint:
         key = keys.endpoint(self._node, endpoint_id)
-        item = self._item(key)
         for _ in range(_ATTEMPTS):
             if item is None:
                 raise _not_found(endpoint_id, self._node)
@@ -221,6 +235,8 @@ def _differs(known: Endpoint, wanted: Endpoint) -> bool:
         container=known.container,
         sandbox_key=known.sandbox_key,
         created_at=known.created_at,
+        published=known.published,
+        unhealthy=known.unhealthy,
     )
     return same != known
 

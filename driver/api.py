@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
+from driver.external import ExternalConnectivity
 from driver.http import add_call, add_constant, handle_errors
 from driver.ipam_adapter import IpamAdapter
 from driver.ipam_api import ipam_routes
@@ -26,16 +27,21 @@ from driver.protocol import (
 from driver.service import NetworkService
 
 
-def create_app(network_service: NetworkService, ipam_adapter: IpamAdapter, capabilities: Capabilities) -> Flask:
+def create_app(
+    network_service: NetworkService,
+    external: ExternalConnectivity,
+    ipam_adapter: IpamAdapter,
+    capabilities: Capabilities,
+) -> Flask:
     """Build the WSGI application that dockerd talks to."""
     app = Flask(__name__, static_folder=None)
     handle_errors(app)
-    app.register_blueprint(network_routes(network_service, capabilities))
+    app.register_blueprint(network_routes(network_service, external, capabilities))
     app.register_blueprint(ipam_routes(ipam_adapter))
     return app
 
 
-def network_routes(service: NetworkService, capabilities: Capabilities) -> Blueprint:
+def network_routes(service: NetworkService, external: ExternalConnectivity, capabilities: Capabilities) -> Blueprint:
     """Build the routes; what has no argument answers from constants and touches no service."""
     routes = Blueprint("network_driver", __name__)
     add_constant(routes, "Plugin.Activate", Activation())
@@ -49,13 +55,8 @@ def network_routes(service: NetworkService, capabilities: Capabilities) -> Bluep
     add_call(routes, "NetworkDriver.EndpointOperInfo", EndpointRequest, service.endpoint_oper_info)
     add_call(routes, "NetworkDriver.Join", JoinRequest, service.join)
     add_call(routes, "NetworkDriver.Leave", EndpointRequest, service.leave)
-    add_call(
-        routes,
-        "NetworkDriver.ProgramExternalConnectivity",
-        ExternalConnectivityRequest,
-        service.program_external_connectivity,
-    )
-    add_call(routes, "NetworkDriver.RevokeExternalConnectivity", EndpointRequest, service.revoke_external_connectivity)
+    add_call(routes, "NetworkDriver.ProgramExternalConnectivity", ExternalConnectivityRequest, external.program)
+    add_call(routes, "NetworkDriver.RevokeExternalConnectivity", EndpointRequest, external.revoke)
     add_call(routes, "NetworkDriver.DiscoverNew", DiscoveryRequest, service.discover_new)
     add_call(routes, "NetworkDriver.DiscoverDelete", DiscoveryRequest, service.discover_delete)
     return routes

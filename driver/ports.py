@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ipam.pool_id import AddressSpace, PoolId
 from model.addresses import IPAddress, IPInterface, IPNetwork
-from model.endpoints import Endpoint
+from model.endpoints import Endpoint, PortRequest, Publication
 from model.ids import DockerNetworkId, EndpointId, IdentityId
 from model.labels import Labels
 from model.networks import Network
@@ -99,6 +99,25 @@ class EndpointRegistry(Protocol):
 
     def local(self) -> Sequence[Endpoint]:
         """All endpoints of this node."""
+        ...
+
+
+class PublishedPorts(Protocol):
+    """The ports of this host that lead to containers: :class:`balancer.published.PublishedPorts`."""
+
+    def publish(self, endpoint: Endpoint, requests: Sequence[PortRequest]) -> Sequence[Publication]:
+        """Lead ports of this host to an endpoint, these and no others; again = the same choice.
+
+        Raises:
+            Conflict: a container or a process of the host has a port; the message names it.
+            InvalidInput: the host does not have an address or a protocol.
+            Exhausted: no port is free.
+            DatapathError: the kernel refused.
+        """
+        ...
+
+    def withdraw(self, endpoint_id: EndpointId) -> None:
+        """Lead no port to an endpoint any more; unknown ones are no error."""
         ...
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, Self, TypeAlias
 
 from driver.fields import Fields
+from driver.port_map import read_port_map
 from model.addresses import IPAddress, IPInterface, IPNetwork, MacAddress
+from model.endpoints import PortRequest
 from model.ids import DockerNetworkId, EndpointId
 
 Json: TypeAlias = Mapping[str, object]
@@ -22,7 +24,6 @@ GENERIC_OPTIONS: Final = "com.docker.network.generic"
 ENABLE_IPV4: Final = "com.docker.network.enable_ipv4"
 ENABLE_IPV6: Final = "com.docker.network.enable_ipv6"
 INTERNAL: Final = "com.docker.network.internal"
-PORT_MAP: Final = "com.docker.network.portmap"
 NODE_DISCOVERY: Final = 1
 
 
@@ -275,11 +276,12 @@ class JoinAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalConnectivityRequest:
-    """An endpoint becomes its container's way out; ``published`` is the number of ports it is to publish."""
+    """An endpoint becomes its container's way out, and its ports are to be published."""
 
     network_id: DockerNetworkId
     endpoint_id: EndpointId
-    published: int
+    ports: tuple[PortRequest, ...]
+    """All of them: what an earlier call asked for and this one does not is over."""
 
     @classmethod
     def read(cls, message: Fields) -> Self:
@@ -287,7 +289,7 @@ class ExternalConnectivityRequest:
         return cls(
             network_id=message.docker_network_id(),
             endpoint_id=message.endpoint_id(),
-            published=len(message.nested("Options").nested_list(PORT_MAP)),
+            ports=read_port_map(message.nested("Options")),
         )
 
 

@@ -27,7 +27,7 @@ from driver.endpoint_spec import endpoint_spec
 from driver.label_identities import LabelIdentities
 from driver.locks import KeyedLocks
 from driver.options import EndpointOptions, NetworkOptions
-from driver.ports import Addresses, EndpointRegistry, NetworkRegistry, Newcomers
+from driver.ports import Addresses, EndpointRegistry, NetworkRegistry, Newcomers, PublishedPorts
 from driver.protocol import (
     AllocateNetworkAnswer,
     AllocateNetworkRequest,
@@ -37,7 +37,6 @@ from driver.protocol import (
     DiscoveryRequest,
     Done,
     EndpointRequest,
-    ExternalConnectivityRequest,
     JoinAnswer,
     JoinRequest,
     NetworkRequest,
@@ -74,6 +73,7 @@ class NetworkService:
         identities: what makes identities of labels.
         locks: by endpoint id, for everybody who changes endpoints.
         newcomers: containers that were just created.
+        ports: the ports of this host that lead to containers.
         clock: for the time in records.
     """
 
@@ -89,6 +89,7 @@ class NetworkService:
         identities: LabelIdentities,
         locks: KeyedLocks,
         newcomers: Newcomers,
+        ports: PublishedPorts,
         clock: Clock | None = None,
     ) -> None:
         self._node = node
@@ -101,6 +102,7 @@ class NetworkService:
         self._identities = identities
         self._locks = locks
         self._newcomers = newcomers
+        self._ports = ports
 
     def allocate_network(self, request: AllocateNetworkRequest) -> AllocateNetworkAnswer:
         """Make a network for the Swarm; called on its leader, and again on every new leader.
@@ -240,20 +242,8 @@ class NetworkService:
         The engine moves the interface back to the host's namespace afterwards, unless it died with the container's.
         """
         with self._locks.hold(request.endpoint_id), contextlib.suppress(EndpointNotFound):
+            self._ports.withdraw(request.endpoint_id)
             self._endpoints.set_sandbox(request.endpoint_id, None)
-        return Done()
-
-    def program_external_connectivity(self, request: ExternalConnectivityRequest) -> Done:
-        """Take note that an endpoint is its container's way out."""
-        if request.published:
-            log.warning(
-                "published ports are not served yet",
-                extra={"endpoint_id": request.endpoint_id, "ports": request.published},
-            )
-        return Done()
-
-    def revoke_external_connectivity(self, request: EndpointRequest) -> Done:  # noqa: ARG002
-        """Take note that an endpoint is not its container's way out any more."""
         return Done()
 
     def discover_new(self, request: DiscoveryRequest) -> Done:
@@ -365,10 +355,11 @@ class NetworkService:
             self._addresses.release_address(PoolId(space=AddressSpace.LOCAL, pool=endpoint.network), address)
 
     def _remove(self, endpoint_id: EndpointId) -> None:
-        """Remove interface and record, the second even if the first fails: the engine forgets the endpoint anyway."""
+        """Remove ports, interface and record, each even if another fails: the engine forgets the endpoint anyway."""
         with contextlib.ExitStack() as steps:
             steps.callback(self._endpoints.remove, endpoint_id)
-            self._datapath.remove_endpoint(endpoint_id)
+            steps.callback(self._datapath.remove_endpoint, endpoint_id)
+            self._ports.withdraw(endpoint_id)
         log.info("endpoint deleted", extra={"endpoint_id": endpoint_id})
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn, cast
 from flask import Flask, Response, jsonify
 
 from driver.api import create_app
+from driver.external import ExternalConnectivity
 from driver.ipam_adapter import IpamAdapter
 from driver.protocol import Capabilities, Scope
 from driver.service import NetworkService
@@ -35,7 +36,10 @@ def refusing_applications(reason: str) -> tuple[Flask, Flask]:
     """Make the applications for Docker's and for the operator's socket that say only why they do nothing."""
     refusing = _Refusing(reason)
     driver = create_app(
-        cast("NetworkService", refusing), cast("IpamAdapter", refusing), Capabilities(scope=Scope.LOCAL)
+        cast("NetworkService", refusing),
+        cast("ExternalConnectivity", refusing),
+        cast("IpamAdapter", refusing),
+        Capabilities(scope=Scope.LOCAL),
     )
     operator = Flask(__name__, static_folder=None)
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from flask import Flask, request
 
+from balancer.published import PublishedPorts
 from cluster.departed import DepartedNodes
 from cluster.election import Election
 from cluster.endpoints import EndpointRegistry
@@ -25,11 +26,14 @@ from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
 from cluster.usage import RegistryUsage
 from cluster.views import ClusterViews
+from datapath.cgroup import find_cgroup
+from datapath.host_ports import HostPorts
 from datapath.linux import LinuxDatapath
 from datapath.names import TUNNEL_IFNAME
 from datapath.underlay import Underlay, UnderlayNotFound, find_underlay
 from driver.api import create_app
 from driver.engine import Engine
+from driver.external import ExternalConnectivity
 from driver.ipam_adapter import IpamAdapter
 from driver.protocol import Capabilities
 from driver.protocol import Scope as DriverScope
@@ -63,7 +67,15 @@ DATAPATH_PATIENCE_S: Final = 6.0
 """How long a call of dockerd waits for the datapath of an agent that has just been started."""
 
 _NEED_DATAPATH: Final = frozenset(
-    f"/NetworkDriver.{call}" for call in ("CreateEndpoint", "DeleteEndpoint", "Join", "Leave")
+    f"/NetworkDriver.{call}"
+    for call in (
+        "CreateEndpoint",
+        "DeleteEndpoint",
+        "Join",
+        "Leave",
+        "ProgramExternalConnectivity",
+        "RevokeExternalConnectivity",
+    )
 )
 
 
@@ -171,6 +183,15 @@ def build(settings: Settings) -> Wired:
         leader_steps=[policy.upkeep.collect],
     )
 
+    masqueraded = range(settings.masquerade_ports.first, settings.masquerade_ports.last + 1)
+    ports = PublishedPorts(
+        node=node.name,
+        endpoints=endpoints,
+        view=views.endpoints,
+        datapath=datapath,
+        host=HostPorts(cgroup=find_cgroup(), avoid=masqueraded),
+        clock=clock,
+    )
     datapath_step = Step("datapath", lambda: datapath.start(config))
     agent = Agent(
         followers=[
@@ -181,7 +202,7 @@ def build(settings: Settings) -> Wired:
             ipam,
         ],
         steps=[datapath_step, Step("registration of this node in etcd", nodes.start)],
-        workers=[Closing([nodes.stop]), forwarding, *policy.workers, garbage, scope_watch],
+        workers=[Closing([nodes.stop]), forwarding, *policy.workers, ports, garbage, scope_watch],
     )
 
     driver = create_app(
@@ -195,7 +216,9 @@ def build(settings: Settings) -> Wired:
             identities=policy.label_identities,
             locks=policy.endpoint_locks,
             newcomers=policy.containers,
+            ports=ports,
         ),
+        ExternalConnectivity(endpoints=endpoints, ports=ports, locks=policy.endpoint_locks),
         IpamAdapter(ipam),
         Capabilities(scope=scope),
     )
@@ -222,7 +245,7 @@ def build(settings: Settings) -> Wired:
             docker_networks=lambda: _docker_networks(engine),
             policies=policy.service,
             policy_views=policy.views,
-            problems=lambda: [*_problems(agent, embedded, forwarding), *policy.problems()],
+            problems=lambda: [*_problems(agent, embedded, forwarding), *policy.problems(), *ports.problems()],
             scope_warning=lambda: scope_watch.warning,
             clock=clock,
         ),

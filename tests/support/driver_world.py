@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from flask.testing import FlaskClient
 
+from balancer.published import PublishedPorts
 from cluster.endpoints import EndpointRegistry
 from cluster.networks import NetworkRegistry
 from cluster.usage import RegistryUsage
@@ -18,6 +19,7 @@ from cluster.views import ClusterViews
 from datapath.api import DatapathConfig, EndpointSpec
 from datapath.fake import FakeDatapath
 from driver.api import create_app
+from driver.external import ExternalConnectivity
 from driver.ipam_adapter import IpamAdapter
 from driver.label_identities import LabelIdentities
 from driver.labelling import Labelling
@@ -35,6 +37,7 @@ from model.ids import EndpointId, IdentityId, NodeName
 from policy.identities import IdentityRegistry
 from policy.identity_view import identity_view
 from policy.label_filter import LabelFilter
+from tests.support.host_ports import FakeHostPorts
 
 NODE = NodeName("node-1")
 POOL = "10.1.0.0/16"
@@ -145,6 +148,15 @@ class World:
         self.newcomers = Newcomers()
         self.locks = KeyedLocks()
         label_identities = LabelIdentities(LabelFilter.parse(), self.identities, self.readiness)
+        self.host = FakeHostPorts()
+        self.ports = PublishedPorts(
+            node=node,
+            endpoints=self.endpoints,
+            view=self.views.endpoints,
+            datapath=kernel,
+            host=self.host,
+            clock=SystemClock(),
+        )
         self.labelling = Labelling(
             identities=label_identities,
             endpoints=self.endpoints,
@@ -163,8 +175,10 @@ class World:
             identities=label_identities,
             locks=self.locks,
             newcomers=self.newcomers,
+            ports=self.ports,
         )
-        app = create_app(self.service, IpamAdapter(self.ipam), Capabilities(scope=Scope.LOCAL))
+        external = ExternalConnectivity(endpoints=self.endpoints, ports=self.ports, locks=self.locks)
+        app = create_app(self.service, external, IpamAdapter(self.ipam), Capabilities(scope=Scope.LOCAL))
         self.client: FlaskClient = app.test_client()
 
     def __enter__(self) -> Self:
@@ -305,3 +319,28 @@ def join(endpoint_id: str = ENDPOINT_ID) -> dict[str, object]:
         "SandboxKey": "/var/run/docker/netns/0123456789ab",
         "Options": {"com.docker.network.endpoint.exposedports": None, "com.docker.network.portmap": None},
     }
+
+
+def port(
+    container_port: int = 80,
+    host_port: int = 8080,
+    end: int | None = None,
+    *,
+    proto: int = 6,
+    host_ip: str = "",
+) -> dict[str, object]:
+    """One entry of a port map as all engines send it."""
+    return {
+        "Proto": proto,
+        "IP": "",
+        "Port": container_port,
+        "HostIP": host_ip,
+        "HostPort": host_port,
+        "HostPortEnd": host_port if end is None else end,
+    }
+
+
+def program(*ports: Mapping[str, object], endpoint_id: str = ENDPOINT_ID) -> dict[str, object]:
+    """ProgramExternalConnectivity as the engine sends it."""
+    options = {"com.docker.network.endpoint.exposedports": None, "com.docker.network.portmap": list(ports)}
+    return {**endpoint(endpoint_id), "Options": options}

@@ -389,16 +389,6 @@ def test_one_endpoint_created_by_several_threads_is_one_endpoint(world: World) -
     assert 1 == len(world.state()[1])
 
 
-def test_published_ports_are_told_to_be_missing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.with_endpoint()
-    ports = [{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080}]
-
-    options = {"com.docker.network.portmap": ports}
-    world.ok("NetworkDriver.ProgramExternalConnectivity", {**endpoint(), "Options": options})
-
-    assert "published ports are not served yet" in caplog.messages
-
-
 @pytest.mark.parametrize("method", ["DiscoverNew", "DiscoverDelete"])
 def test_nodes_of_the_swarm_are_taken_note_of(world: World, method: str) -> None:
     node = {"DiscoveryType": 1, "DiscoveryData": {"Address": "192.0.2.7", "BindAddress": "", "Self": False}}

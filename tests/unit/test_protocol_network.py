@@ -30,6 +30,7 @@ from driver.protocol import (
     Subnet,
 )
 from model.addresses import MacAddress
+from model.endpoints import PortRequest
 from model.errors import ProtocolError
 
 NETWORK = "f2" * 32
@@ -196,7 +197,11 @@ REQUESTS = [
                 ],
             },
         },
-        ExternalConnectivityRequest(network_id=NETWORK, endpoint_id=ENDPOINT, published=1),  # type: ignore[arg-type]
+        ExternalConnectivityRequest(
+            network_id=NETWORK,  # type: ignore[arg-type]
+            endpoint_id=ENDPOINT,  # type: ignore[arg-type]
+            ports=(PortRequest(port=80, protocol="tcp", first_host_port=8080, last_host_port=8080),),
+        ),
         id="ProgramExternalConnectivity-29",
     ),
     pytest.param(
