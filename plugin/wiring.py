@@ -39,6 +39,7 @@ from driver.protocol import Capabilities
 from driver.protocol import Scope as DriverScope
 from driver.scope import AutoScope
 from driver.service import NetworkService
+from driver.swarm_engine import SwarmEngine
 from driver.swarm_memory import SwarmMemory, SwarmState
 from ipam.config import IpamConfig
 from ipam.service import Ipam
@@ -58,6 +59,7 @@ from plugin.embedded_etcd import EmbeddedEtcd
 from plugin.operator_state import Identity, OperatorState, Sources
 from plugin.scope_watch import ScopeWatch
 from plugin.settings import Scope, Settings
+from plugin.wiring_balancer import build_balancer
 from plugin.wiring_policy import build_policy
 
 log = logging.getLogger(__name__)
@@ -157,6 +159,15 @@ def build(settings: Settings) -> Wired:
         engine=engine,
         clock=clock,
     )
+    balancer = build_balancer(
+        node,
+        store=store,
+        cluster=views,
+        nodes=nodes,
+        engine=engine,
+        manager=SwarmEngine(DOCKER_SOCKET),
+        clock=clock,
+    )
     garbage = GarbageCollector(
         views=views,
         holds=ipam,
@@ -199,10 +210,11 @@ def build(settings: Settings) -> Wired:
             Closing([datapath.close, store.close]),
             views,
             *policy.followers,
+            *balancer.followers,
             ipam,
         ],
         steps=[datapath_step, Step("registration of this node in etcd", nodes.start)],
-        workers=[Closing([nodes.stop]), forwarding, *policy.workers, ports, garbage, scope_watch],
+        workers=[Closing([nodes.stop]), forwarding, *policy.workers, *balancer.workers, ports, garbage, scope_watch],
     )
 
     driver = create_app(
@@ -245,7 +257,12 @@ def build(settings: Settings) -> Wired:
             docker_networks=lambda: _docker_networks(engine),
             policies=policy.service,
             policy_views=policy.views,
-            problems=lambda: [*_problems(agent, embedded, forwarding), *policy.problems(), *ports.problems()],
+            problems=lambda: [
+                *_problems(agent, embedded, forwarding),
+                *policy.problems(),
+                *ports.problems(),
+                *balancer.problems(),
+            ],
             scope_warning=lambda: scope_watch.warning,
             clock=clock,
         ),

@@ -1,0 +1,63 @@
+"""Where the classes of services meet; called by :mod:`plugin.wiring`, starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from balancer.registry import LostNodes, ServiceRegistry
+from balancer.views import ServiceViews
+from cluster.election import Election
+from cluster.nodes import NodeRegistry
+from cluster.views import ClusterViews
+from driver.engine import Engine
+from driver.swarm_engine import SwarmEngine
+from driver.swarm_services import SwarmFollower
+from kvstore import keys
+from kvstore.store import Store
+from model.clock import Clock
+from model.nodes import Node
+from plugin.agent import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerSide:
+    """What the rest of the agent needs of it."""
+
+    views: ServiceViews
+    followers: Sequence[Service]
+    """Started at once; the views."""
+    workers: Sequence[Service]
+    """Started when the datapath stands."""
+    problems: Callable[[], Sequence[str]]
+    """What does not work, a sentence each."""
+
+
+def build_balancer(
+    node: Node,
+    *,
+    store: Store,
+    cluster: ClusterViews,
+    nodes: NodeRegistry,
+    engine: Engine,
+    manager: SwarmEngine,
+    clock: Clock,
+) -> BalancerSide:
+    """Build everything; subscribes to views, which must not be started yet."""
+    views = ServiceViews.of(store)
+    swarm = SwarmFollower(
+        host=engine,
+        manager=manager,
+        election=Election(store, node.name, lambda: nodes.lease, key=keys.SWARM_LEADER),
+        services=ServiceRegistry(store, views.services),
+        lost=LostNodes(store, cluster.lost, clock),
+        service_view=views.services,
+        cluster=cluster,
+        clock=clock,
+    )
+    return BalancerSide(
+        views=views,
+        followers=[views],
+        workers=[swarm],
+        problems=lambda: [problem for problem in [swarm.problem] if problem],
+    )
