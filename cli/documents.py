@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from cli.policy_documents import PolicyStatus
+from cli.service_documents import ServiceStatus
 
 
 class Agent(TypedDict):
@@ -84,6 +85,7 @@ class Status(TypedDict):
     store: Store
     datapath: Datapath
     policy: PolicyStatus | None
+    services: ServiceStatus
     counts: Counts | None
     nodes: list[Node] | None
 

@@ -19,6 +19,7 @@ from cli.documents import (
     Status,
 )
 from cli.policy_text import policy_status
+from cli.service_text import service_status
 from cli.table import Column, printable, table
 from cli.words import NOTHING, byte_size, count, duration, few, joined, short, yes
 
@@ -54,6 +55,7 @@ def status(document: Status) -> str:
     lines = [f"{datapath['device']}, UDP port {datapath['tunnel_port']}, MTU {datapath['mtu_bytes']}, {programs}"]
     parts.append(_section("datapath", lines + _features(datapath["features"])))
     parts.append(_section("policy", policy_status(document["policy"])))
+    parts.append(_section("services", service_status(document["services"])))
     nodes = document["nodes"]
     if nodes is None:
         parts.append(_section("nodes", ["not known: the store has not been reached since the agent started"]))

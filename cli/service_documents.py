@@ -51,3 +51,17 @@ class Services(TypedDict):
 
     services: list[Service]
     warning: str | None
+
+
+class ServiceStatus(TypedDict):
+    """Services and published ports as this node's kernel has them."""
+
+    translation: Literal["socket", "packet"] | None
+    translation_reason: str
+    services: int
+    frontends: int
+    backends: int
+    published_here: int | None
+    revision: int
+    failures: int
+    last_apply_s: float

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cli.service_documents import Service, ServiceBackend, ServiceNetwork, ServicePort, Services
+from cli.service_documents import Service, ServiceBackend, ServiceNetwork, ServicePort, Services, ServiceStatus
 from cli.table import Column, printable, table
-from cli.words import NOTHING, few, joined, share, socket
+from cli.words import NOTHING, count, few, joined, share, socket
 
 _SOURCES = {"swarm": "service of the Swarm", "label": "label hawse.service of containers"}
 
@@ -55,6 +55,23 @@ def service(document: Service) -> str:
     width = max(len(name) for name, _ in facts) + 2
     head = "".join(f"{name.ljust(width)}{printable(fact)}\n" for name, fact in facts)
     return head + "".join(_network(network) for network in document["networks"])
+
+
+def service_status(document: ServiceStatus) -> list[str]:
+    """Write the lines of services in ``hawse status``."""
+    counted = f"{count(document['services'], 'service')} with {count(document['backends'], 'backend')} in the kernel"
+    if document["published_here"] is not None:
+        counted += f", {count(document['published_here'], 'port')} of this host published"
+    return [_translation(document), counted]
+
+
+def _translation(document: ServiceStatus) -> str:
+    if document["translation"] is None:
+        return "not translated yet: the datapath has not been started"
+    if document["translation"] == "socket":
+        return "translated at sockets"
+    reason = document["translation_reason"]
+    return f"translated in packets, because {reason}" if reason else "translated in packets"
 
 
 def _network(network: ServiceNetwork) -> str:

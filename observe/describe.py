@@ -35,6 +35,7 @@ from observe.document import (
 )
 from observe.order import address_order, network_order
 from observe.policy_describe import policy_status
+from observe.service_describe import service_status
 from observe.state import AgentState, AgentStatus, DatapathStatus
 
 _LARGEST_JSON_INTEGER: Final = 2**53
@@ -44,7 +45,7 @@ _LARGEST_JSON_INTEGER: Final = 2**53
 def status(state: AgentState) -> StatusDocument:
     """Describe the agent and what it depends on; answers also when the store has never been reached."""
     now = state.status()
-    problems = _problems(now, state.policies.problems())
+    problems = _problems(now, [*state.policies.problems(), *state.balancing.problems()])
     try:
         counts = _counts(state)
         nodes = _nodes(state)
@@ -56,7 +57,7 @@ def status(state: AgentState) -> StatusDocument:
     return StatusDocument(
         healthy=not problems,
         problems=problems,
-        warnings=list(state.policies.warnings()),
+        warnings=[*state.policies.warnings(), *state.balancing.warnings()],
         warning=state.staleness(),
         agent=AgentDocument(
             version=now.version,
@@ -69,6 +70,7 @@ def status(state: AgentState) -> StatusDocument:
         store=_store(now.store),
         datapath=_datapath(now.datapath),
         policy=policy,
+        services=service_status(state, now.datapath),
         counts=counts,
         nodes=nodes,
     )
@@ -160,8 +162,8 @@ def counters(state: AgentState) -> CountersDocument:
     )
 
 
-def _problems(now: AgentStatus, policy_problems: Sequence[str]) -> list[str]:
-    problems = list(dict.fromkeys([*now.problems, *policy_problems]))
+def _problems(now: AgentStatus, more: Sequence[str]) -> list[str]:
+    problems = list(dict.fromkeys([*now.problems, *more]))
     if not now.store.healthy:
         problems.append(f"the store (etcd) is not healthy: {now.store.detail}")
     problems += [

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from observe.document_fields import Address, Cidr, Staleness, Time
 from observe.policy_document import PolicyStatusDocument
+from observe.service_document import ServiceStatusDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,7 @@ class StatusDocument:
         PolicyStatusDocument | None,
         Meta(description="Null when the store has not been reached since the agent started."),
     ]
+    services: ServiceStatusDocument
     counts: Annotated[
         CountsDocument | None, Meta(description="Null when the store has not been reached since the agent started.")
     ]

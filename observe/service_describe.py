@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from model.errors import StoreError
 from model.service_answers import BackendAnswer, BackendState, ServiceAnswer
 from model.services import ServicePort
 from observe.order import network_order
@@ -17,9 +18,10 @@ from observe.service_document import (
     ServiceNetworkDocument,
     ServicePortDocument,
     ServicesDocument,
+    ServiceStatusDocument,
 )
 from observe.service_question import by_id, find_service
-from observe.state import AgentState
+from observe.state import AgentState, DatapathStatus
 
 
 class ServiceQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +41,27 @@ def services(state: AgentState) -> ServicesDocument:
 def service(state: AgentState, question: ServiceQuestion) -> ServiceDocument:
     """Describe one service."""
     return _service(find_service(state.balancing.services(), question.service))
+
+
+def service_status(state: AgentState, datapath: DatapathStatus) -> ServiceStatusDocument:
+    """Describe services and published ports as this node's kernel has them, in short; answers without the store."""
+    here = state.node()
+    health = state.balancing.health()
+    try:
+        published_here = sum(len(one.published) for one in state.endpoints() if one.node == here)
+    except StoreError:
+        published_here = None
+    return ServiceStatusDocument(
+        translation=None if datapath.translation is None else datapath.translation.value,
+        translation_reason=datapath.translation_reason,
+        services=health.services,
+        frontends=health.frontends,
+        backends=health.backends,
+        published_here=published_here,
+        revision=health.applied_revision,
+        failures=health.failures,
+        last_apply_s=health.last_apply_s,
+    )
 
 
 def _service(answers: Sequence[ServiceAnswer]) -> ServiceDocument:

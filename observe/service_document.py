@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from observe.document_fields import Address, Cidr, Staleness
+from observe.document_fields import Address, Cidr, Revision, Staleness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +66,23 @@ class ServicesDocument:
 
     services: list[ServiceDocument]
     warning: Staleness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatusDocument:
+    """Services and published ports as this node's kernel has them."""
+
+    translation: Annotated[
+        Literal["socket", "packet"] | None,
+        Meta(description="Where virtual addresses are translated: at connect and sendmsg, or in every packet."),
+    ]
+    translation_reason: Annotated[str, Meta(description="Why not at sockets; empty when it is there.")]
+    services: Annotated[int, Meta(description="In the kernel; one in several networks counts for each.")]
+    frontends: Annotated[int, Meta(description="Virtual addresses with their ports.")]
+    backends: Annotated[int, Meta(description="That get new connections; in several services they count for each.")]
+    published_here: Annotated[
+        int | None, Meta(description="Ports of this host that lead to containers; null when it is not known yet.")
+    ]
+    revision: Annotated[Revision, Meta(description="Every change of services up to it is in the kernel; 0: none yet.")]
+    failures: Annotated[int, Meta(description="How often in a row they could not be written; 0 when all is well.")]
+    last_apply_s: Annotated[float, Meta(description="Seconds from the last change until it was in the kernel.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cluster.endpoints import EndpointRegistry
 from cluster.networks import NetworkRegistry
@@ -12,6 +13,7 @@ from cluster.views import ClusterViews
 from datapath.api import (
     Balancing,
     Datapath,
+    Feature,
     Frontend,
     IpcacheKey,
     LocalEndpoint,
@@ -20,6 +22,7 @@ from datapath.api import (
     PublishedPort,
     PublishedTarget,
     Translation,
+    TranslationMode,
 )
 from datapath.flow_event import TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyVerdict
@@ -37,7 +40,11 @@ from model.nodes import Node
 from observe.policy_state import PolicyState
 from observe.service_state import NoServices, ServiceState
 from observe.state import AgentStatus, DatapathStatus, Finding, HeldAddress, ProgramOrigin, Scope
+from plugin.settings import ServiceTranslation
 from policy.views import PolicyViews
+
+_AT_SOCKETS: Final = ("cgroup v2", "socket address hooks", "services at sockets")
+"""Features that translation at sockets needs, or is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,8 @@ class Identity:
     """MTU of containers."""
     started_s: float
     """Monotonic clock at start."""
+    translation: ServiceTranslation = ServiceTranslation.AUTO
+    """Where virtual addresses of services should be translated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +118,8 @@ class OperatorState:
     def status(self) -> AgentStatus:
         """Ask how the agent is; never raises."""
         identity, sources = self._identity, self._sources
+        features = tuple(sources.datapath.features())
+        mode = sources.datapath.translation_mode()
         return AgentStatus(
             version=identity.version,
             uptime_s=sources.clock.monotonic_s() - identity.started_s,
@@ -122,7 +133,11 @@ class OperatorState:
                 tunnel_port=identity.tunnel_port,
                 mtu_bytes=identity.mtu_bytes,
                 programs=_origin(sources.datapath),
-                features=tuple(sources.datapath.features()),
+                features=features,
+                translation=mode,
+                translation_reason=packet_reason(identity.translation, features)
+                if mode is TranslationMode.PACKET
+                else "",
             ),
             problems=tuple(sources.problems()),
         )
@@ -208,6 +223,18 @@ class OperatorState:
         views = self._sources.views
         if not all(view.revision for view in (views.nodes, views.alive, views.networks, views.endpoints)):
             raise StoreUnavailable("etcd has not been reached since the agent started")
+
+
+def packet_reason(wanted: ServiceTranslation, features: Sequence[Feature]) -> str:
+    """Say why virtual addresses are not translated at sockets; empty when it is not known."""
+    if wanted is ServiceTranslation.PACKET:
+        return "SERVICE_TRANSLATION=packet says so"
+    missing = {feature.name: feature.detail for feature in features if not feature.available}
+    # What the host lacks comes before what failed because of it.
+    for name in _AT_SOCKETS:
+        if name in missing:
+            return f"{name} is not available: {missing[name]}"
+    return ""
 
 
 def _origin(datapath: Datapath) -> ProgramOrigin:

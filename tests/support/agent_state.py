@@ -26,7 +26,7 @@ from datapath.flow_event import TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
 from model.addresses import AddressKind, AddressRecord, IPNetwork, MacAddress, PoolRecord
-from model.endpoints import Endpoint
+from model.endpoints import Endpoint, Publication
 from model.errors import HawseError
 from model.ids import IDENTITY_INIT, IDENTITY_WORLD, DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
 from model.labels import Labels
@@ -106,6 +106,7 @@ def an_endpoint(
     identity: IdentityId = IDENTITY_INIT,
     labels: Labels | None = None,
     container: str = "",
+    published: tuple[Publication, ...] = (),
 ) -> Endpoint:
     ip = ipaddress.ip_address(address)
     return Endpoint(
@@ -119,6 +120,7 @@ def an_endpoint(
         identity=identity,
         labels=labels,
         container=container,
+        published=published,
         sandbox_key="/var/run/docker/netns/abc",
         created_at=CREATED,
     )
@@ -204,6 +206,10 @@ class FixedAgentState(AgentState):
                 identity=DB,
                 labels=Labels.of({"app": "db", "com.docker.stack.namespace": "shop"}),
                 container="shop_db.1",
+                published=(
+                    Publication(port=80, protocol="tcp", host_port=8080),
+                    Publication(port=5353, protocol="udp", host_port=53),
+                ),
             ),
         )
         self.kernel_interfaces: Sequence[LocalEndpoint] = (

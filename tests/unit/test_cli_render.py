@@ -14,13 +14,14 @@ from cli import documents, endpoint_text, render, words
 from cli.conform import conform
 from cli.endpoint_documents import Endpoints
 from cli.table import Column, printable, table
-from datapath.api import Feature
+from datapath.api import Feature, TranslationMode
 from datapath.policy_table import IdentityFlags
 from kvstore.store import StoreStatus
 from model.errors import StoreUnavailable
 from model.labels import Labels
 from model.policies import PolicyMode
 from model.policy_answers import Enforcement, NodeRollout, Rollout
+from model.service_answers import ServiceHealth
 from observe import describe, endpoint_describe
 from observe.state import Finding, Scope
 from tests.support.agent_state import ENDPOINT_HERE, FixedAgentState, an_endpoint
@@ -67,6 +68,10 @@ def test_status_when_all_is_well(state: FixedAgentState) -> None:
           mode default, 2 policies
           revision 123, enforced by every node whose agent runs
 
+        services
+          translated at sockets
+          3 services with 3 backends in the kernel, 2 ports of this host published
+
         nodes
           2 nodes, 1 with a running agent
           NODE     ADDRESS    AGENT    VERSION  PORT   MTU  SINCE
@@ -83,12 +88,14 @@ def test_documentation_shows_what_the_command_shows(state: FixedAgentState) -> N
 
 def test_status_starts_with_what_is_wrong(state: FixedAgentState) -> None:
     state.store_error = StoreUnavailable("etcd cannot be reached")
+    state.balancing.known_health = ServiceHealth()
     state.change_status(
         address=None,
         problems=("UNDERLAY_IF names eth7, which this host does not have",),
         store=StoreStatus(healthy=False, detail="127.0.0.1:2379: connection refused", endpoints=("127.0.0.1:2379",)),
         datapath=dataclasses.replace(
             state.now.datapath,
+            translation=None,
             features=(Feature(name="redirect-peer", available=False, required=True, detail="Linux 5.10 is needed"),),
         ),
     )
@@ -111,6 +118,10 @@ def test_status_starts_with_what_is_wrong(state: FixedAgentState) -> None:
 
         policy
           not known: the store has not been reached since the agent started
+
+        services
+          not translated yet: the datapath has not been started
+          0 services with 0 backends in the kernel
 
         nodes
           not known: the store has not been reached since the agent started
@@ -171,6 +182,32 @@ def test_status_shows_how_far_policy_is(state: FixedAgentState) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("SERVICE_TRANSLATION=packet says so", "translated in packets, because SERVICE_TRANSLATION=packet says so"),
+        ("", "translated in packets"),
+    ],
+)
+def test_status_shows_where_services_are_translated(state: FixedAgentState, reason: str, line: str) -> None:
+    state.change_status(
+        datapath=dataclasses.replace(state.now.datapath, translation=TranslationMode.PACKET, translation_reason=reason)
+    )
+
+    assert f"\nservices\n  {line}\n  3 services" in _status(state)
+
+
+def test_status_shows_what_is_wrong_with_services(state: FixedAgentState) -> None:
+    state.balancing.known_problems = ("services are not in the kernel: it has no room",)
+    state.balancing.known_warnings = ("label hawse.service of web says nothing",)
+
+    assert _status(state).splitlines()[:3] == [
+        "NOT OK: services are not in the kernel: it has no room",
+        "warning: label hawse.service of web says nothing",
+        "",
+    ]
+
+
 def test_status_before_anything_was_enforced(state: FixedAgentState) -> None:
     state.policies.rollouts = [Rollout(revision=0, nodes=(a_rollout(HERE, None),))]
 
@@ -197,16 +234,16 @@ def test_endpoint_list(state: FixedAgentState) -> None:
     state.policies.known_flags[DB] = IdentityFlags.READY | IdentityFlags.INGRESS
 
     assert endpoint_text.endpoints(_endpoints(state)) == dedent("""\
-        ENDPOINT      NODE   CONTAINER  ADDRESS    IDENTITY  INGRESS  EGRESS  LABELS
-        1f1f1f1f1f1f  alpha  shop_db.1  10.1.0.9       1002  closed   open    app=db, com.docker.stack.namespace=shop
-        2e2e2e2e2e2e  beta   -          10.1.0.10         5  -        -       init (labels not known yet)
-        """)
+        ENDPOINT      NODE   CONTAINER  ADDRESS    IDENTITY  INGRESS  EGRESS  PORTS                                       LABELS
+        1f1f1f1f1f1f  alpha  shop_db.1  10.1.0.9       1002  closed   open    0.0.0.0:8080->80/tcp, 0.0.0.0:53->5353/udp  app=db, com.docker.stack.namespace=shop
+        2e2e2e2e2e2e  beta   -          10.1.0.10         5  -        -       -                                           init (labels not known yet)
+        """)  # noqa: E501
 
 
 def test_wide_endpoint_list_has_everything(state: FixedAgentState) -> None:
     titles, here, there = endpoint_text.wide_endpoints(_endpoints(state)).splitlines()
 
-    expected = "ENDPOINT NODE CONTAINER NETWORK ADDRESS MAC INTERFACE IDENTITY INGRESS EGRESS LABELS"
+    expected = "ENDPOINT NODE CONTAINER NETWORK ADDRESS MAC INTERFACE IDENTITY INGRESS EGRESS PORTS LABELS"
     assert " ".join(titles.split()) == expected
     assert here.split()[:7] == [
         ENDPOINT_HERE,

@@ -51,6 +51,17 @@ def test_status_of_a_healthy_agent_has_no_problem(client: FlaskClient) -> None:
     assert document["store"]["revision"] == 4711
     assert document["datapath"]["programs"] == "adopted"
     assert document["counts"] == {"networks": 2, "endpoints": 2, "endpoints_here": 1, "addresses": 3}
+    assert document["services"] == {
+        "translation": "socket",
+        "translation_reason": "",
+        "services": 3,
+        "frontends": 4,
+        "backends": 3,
+        "published_here": 2,
+        "revision": 4700,
+        "failures": 0,
+        "last_apply_s": 0.004,
+    }
     assert [node["name"] for node in document["nodes"]] == ["alpha", "beta"]
 
 
@@ -63,6 +74,7 @@ def test_status_answers_when_the_store_was_never_reached(client: FlaskClient, st
     assert document["healthy"] is False
     assert document["problems"] == ["the store (etcd) is not healthy: connection refused"]
     assert document["counts"] is None
+    assert document["services"]["published_here"] is None
     assert document["nodes"] is None
 
 
@@ -243,7 +255,7 @@ def test_only_policies_can_be_changed() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} - CHANGING))
 def test_what_can_only_be_read_says_so(client: FlaskClient, method: str, path: str) -> None:
-    response = client.open(path.format(name="db-from-api", number=1, service="shop_web"), method=method)
+    response = client.open(path.format(name="db-from-api", number=1, service="shop_web", endpoint="web"), method=method)
 
     assert response.status_code == 405
     assert response.get_json() == {"error": f"{method} is not possible here: use GET, HEAD, OPTIONS"}
