@@ -148,17 +148,6 @@ def build(settings: Settings) -> Wired:
     forwarding = ForwardingController(
         datapath, views.endpoints, views.nodes, views.networks, node.name, lost=views.lost, clock=clock
     )
-    policy = build_policy(
-        settings,
-        node,
-        store=store,
-        cluster=views,
-        endpoints=endpoints,
-        networks=networks,
-        datapath=datapath,
-        engine=engine,
-        clock=clock,
-    )
     balancer = build_balancer(
         node,
         store=store,
@@ -166,6 +155,18 @@ def build(settings: Settings) -> Wired:
         nodes=nodes,
         engine=engine,
         manager=SwarmEngine(DOCKER_SOCKET),
+        clock=clock,
+    )
+    policy = build_policy(
+        settings,
+        node,
+        store=store,
+        cluster=views,
+        endpoints=endpoints,
+        networks=networks,
+        services=balancer.views.services,
+        datapath=datapath,
+        engine=engine,
         clock=clock,
     )
     garbage = GarbageCollector(
@@ -245,6 +246,7 @@ def build(settings: Settings) -> Wired:
             started_s=clock.monotonic_s(),
             address=underlay.address,
             mtu_bytes=mtu_bytes,
+            translation=settings.service_translation,
         ),
         Sources(
             store=store,

@@ -16,9 +16,11 @@ from driver.label_identities import LabelIdentities
 from driver.labelling import Labelling
 from driver.locks import KeyedLocks
 from kvstore.store import Store
+from kvstore.watcher import View
 from model.clock import Clock
 from model.nodes import Node
-from observe.flow_names import EndpointNames
+from model.services import Service as ServiceRecord
+from observe.flow_names import EndpointNames, ServiceAddresses
 from observe.flow_ring import FlowLog
 from plugin.agent import Service
 from plugin.closing import Closing
@@ -69,6 +71,7 @@ def build_policy(
     cluster: ClusterViews,
     endpoints: EndpointRegistry,
     networks: NetworkRegistry,
+    services: View[ServiceRecord],
     datapath: Datapath,
     engine: Engine,
     clock: Clock,
@@ -105,7 +108,14 @@ def build_policy(
         ),
         clock=clock,
     )
-    flows = FlowLog(datapath, EndpointNames(cluster.endpoints, clock), service, clock, node.name)
+    flows = FlowLog(
+        datapath,
+        EndpointNames(cluster.endpoints, clock),
+        service,
+        clock,
+        node.name,
+        services=ServiceAddresses(services),
+    )
     return PolicySide(
         views=views,
         service=service,
