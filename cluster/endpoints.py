@@ -76,7 +76,13 @@ class EndpointRegistry:
         self._update(endpoint_id, lambda known: replace(known, sandbox_key=sandbox_key))
 
     def set_identity(
-        self, endpoint_id: EndpointId, *, identity: IdentityId, labels: Labels | None, container: str
+        self,
+        endpoint_id: EndpointId,
+        *,
+        identity: IdentityId,
+        labels: Labels | None,
+        container: str,
+        unhealthy: bool | None = None,
     ) -> Endpoint:
         """Record what was learned of an endpoint of this node after it was made; the same again is no change.
 
@@ -85,6 +91,7 @@ class EndpointRegistry:
             identity: the identity of ``labels``.
             labels: the labels that make the identity; None: they are not known.
             container: name of the container; empty: not known.
+            unhealthy: whether its container cannot answer; None: as before.
 
         Returns:
             The record as it is now.
@@ -93,7 +100,14 @@ class EndpointRegistry:
             EndpointNotFound: it is not recorded.
         """
         return self._update(
-            endpoint_id, lambda known: replace(known, identity=identity, labels=labels, container=container)
+            endpoint_id,
+            lambda known: replace(
+                known,
+                identity=identity,
+                labels=labels,
+                container=container,
+                unhealthy=known.unhealthy if unhealthy is None else unhealthy,
+            ),
         )
 
     def set_published(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> Endpoint:

@@ -23,7 +23,9 @@ So:
 3. on ``network connect`` the network says which endpoint is whose. It is the engine's own record, keyed by two ids that
    are never used again; what was found by name is compared with it. With many containers starting at once in one
    network nothing has to be guessed;
-4. whenever the stream of events stands anew, something failed, or some minutes have passed, everything is compared with
+4. whether it can answer (for services) is read of the list when it was started, paused or unpaused, and when its
+   health check says something else than before;
+5. whenever the stream of events stands anew, something failed, or some minutes have passed, everything is compared with
    the container list.
 
 An endpoint that is not found stays ``init``.
@@ -190,14 +192,21 @@ class ContainerWatch:
         match event.action:
             case ContainerAction.START:
                 self._match({endpoint.docker_network for endpoint in self._labelling.unlabelled().values()})
-            case ContainerAction.RENAME:
-                self._on_rename(event.container_id)
+                self._look_again(event.container_id)
+            case (
+                ContainerAction.RENAME
+                | ContainerAction.PAUSE
+                | ContainerAction.UNPAUSE
+                | ContainerAction.HEALTHY
+                | ContainerAction.UNHEALTHY
+            ):
+                self._look_again(event.container_id)
             case ContainerAction.DIE:
                 self._forget_gone()
             case ContainerAction.DESTROY:
                 self._known.pop(event.container_id, None)
 
-    def _on_rename(self, container_id: ContainerId) -> None:
+    def _look_again(self, container_id: ContainerId) -> None:
         container = self._look(container_id)
         if container is not None:
             for endpoint_id in container.endpoints:
@@ -207,7 +216,8 @@ class ContainerWatch:
         container = self._engine.container(container_id)
         if container is None:
             self._known.pop(container_id, None)
-        else:
+        elif not (container.created_only and container_id in self._known):
+            # The answer to an early question may come late: from another thread, when the container runs already.
             self._known[container_id] = container
         return container
 
@@ -262,7 +272,7 @@ class ContainerWatch:
 
     def _label(self, endpoint_id: EndpointId, container: Container) -> None:
         try:
-            self._labelling.label(endpoint_id, container.name, container.labels)
+            self._labelling.label(endpoint_id, container.name, container.labels, container.readiness)
         except HawseError as err:
             fault = f"container {container.name}: its endpoint stays without labels: {err}"
             if self._faults.get(endpoint_id) != fault:

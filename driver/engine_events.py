@@ -35,6 +35,10 @@ class ContainerAction(enum.StrEnum):
     DIE = "die"
     DESTROY = "destroy"
     RENAME = "rename"
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
+    HEALTHY = "health_status: healthy"
+    UNHEALTHY = "health_status: unhealthy"
 
 
 class NetworkAction(enum.StrEnum):

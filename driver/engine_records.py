@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,24 @@ from model.ids import DockerNetworkId, EndpointId
 ContainerId = NewType("ContainerId", str)
 """Docker's id of a container: 64 hex digits."""
 
+
+class Readiness(enum.StrEnum):
+    """Whether a container can answer."""
+
+    WAITING = "waiting"
+    """Its process does not run: it has not been started, or is paused."""
+    FAILING = "failing"
+    """Its health check fails, or has not passed yet."""
+    READY = "ready"
+    """It runs, and passes its health check if it has one."""
+
+
 _ARRIVING_PREFIX: Final = "ep-"
 _CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
+_CREATED: Final = "created"
+_RUNNING: Final = "running"
+_FAILING_HEALTH: Final = frozenset({"starting", "unhealthy"})
+_FAILING_STATUS: Final = ("(health: starting)", "(unhealthy)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +47,9 @@ class Container:
     """What it is attached to, in the words of who attached it: names, ids, or the beginnings of ids."""
     endpoints: Mapping[EndpointId, DockerNetworkId] = field(default_factory=dict)
     """Its endpoints; none before its process runs, however long it has been connected."""
+    readiness: Readiness = Readiness.READY
+    created_only: bool = False
+    """Whether it has never been started."""
 
     @classmethod
     def read(cls, entry: Fields) -> Self:
@@ -50,6 +70,8 @@ class Container:
                 for attachment in attachments
                 if attachment.text("EndpointID")
             },
+            readiness=_readiness(entry),
+            created_only=entry.text("State") == _CREATED,
         )
 
 
@@ -89,6 +111,20 @@ def container_id(text: str) -> ContainerId:
     if not _CONTAINER_ID.fullmatch(text):
         raise ProtocolError(f"{text[:80]!r} is not the id of a container: 64 hex digits")
     return ContainerId(text)
+
+
+def _readiness(entry: Fields) -> Readiness:
+    """Read state and health. Before API 1.52 the list says health in the text for people only.
+
+    Like ``Up 2 minutes (healthy)``; while a container is paused it does not say at all.
+
+    Source: https://github.com/moby/moby/blob/v28.5.2/daemon/container/state.go (String).
+    """
+    if entry.text("State") != _RUNNING:
+        return Readiness.WAITING
+    health = entry.nested("Health").text("Status")
+    failing = health in _FAILING_HEALTH if health else entry.text("Status").endswith(_FAILING_STATUS)
+    return Readiness.FAILING if failing else Readiness.READY
 
 
 def _own_name(names: tuple[str, ...]) -> str:

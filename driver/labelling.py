@@ -12,6 +12,7 @@ from typing import Final
 
 from datapath.api import Datapath
 from driver.endpoint_spec import endpoint_spec
+from driver.engine_records import Readiness
 from driver.label_identities import Identified, LabelIdentities
 from driver.locks import KeyedLocks
 from driver.ports import EndpointRegistry, NetworkRegistry
@@ -19,7 +20,7 @@ from model.deadline import deadline
 from model.endpoints import Endpoint
 from model.errors import EndpointNotFound, Exhausted, InvalidInput
 from model.ids import DockerNetworkId, EndpointId
-from model.labels import EGRESS_LABEL, INGRESS_LABEL, RESERVED_PREFIX
+from model.labels import EGRESS_LABEL, INGRESS_LABEL, RESERVED_PREFIX, SERVICE_LABEL, Labels
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +90,18 @@ class Labelling:
             found = self._identify(labels)
             self._identities.await_rules(found.identity, RULES_TIMEOUT_S)
 
-    def label(self, endpoint_id: EndpointId, container: str, labels: Mapping[str, str]) -> bool:
+    def label(
+        self,
+        endpoint_id: EndpointId,
+        container: str,
+        labels: Mapping[str, str],
+        readiness: Readiness = Readiness.READY,
+    ) -> bool:
         """Record whose an endpoint is, and let the kernel judge it by its container's labels.
 
-        Labels that the attachment itself has stay. The same again is no change.
+        Labels that the attachment itself has stay. The same again is no change. Whether the container can answer is
+        recorded with it; that it is not started yet only of those that answer for a service by label, for the Swarm
+        says it of its own.
 
         Returns:
             False when there is no such endpoint on this node (any more).
@@ -104,7 +113,7 @@ class Labelling:
         """
         try:
             with deadline(WORK_TIMEOUT_S):
-                return self._label(self._endpoints.get(endpoint_id), container, labels)
+                return self._label(self._endpoints.get(endpoint_id), container, labels, readiness)
         except EndpointNotFound:
             return False
 
@@ -120,7 +129,7 @@ class Labelling:
                 self._identities.identify(self._identities.labels_of(carried))
             raise
 
-    def _label(self, endpoint: Endpoint, container: str, labels: Mapping[str, str]) -> bool:
+    def _label(self, endpoint: Endpoint, container: str, labels: Mapping[str, str], readiness: Readiness) -> bool:
         identity, counting = endpoint.identity, endpoint.labels
         if not endpoint.own_labels:
             try:
@@ -129,10 +138,14 @@ class Labelling:
                 self._name(endpoint, container)
                 raise
             identity, counting = identified.identity, identified.labels
-        if (identity, counting, container) == (endpoint.identity, endpoint.labels, endpoint.container):
+        unhealthy = _is_unhealthy(readiness, counting)
+        known = (endpoint.identity, endpoint.labels, endpoint.container, endpoint.unhealthy)
+        if (identity, counting, container, unhealthy) == known:
             return True
         with self._locks.hold(endpoint.endpoint_id):
-            self._endpoints.set_identity(endpoint.endpoint_id, identity=identity, labels=counting, container=container)
+            self._endpoints.set_identity(
+                endpoint.endpoint_id, identity=identity, labels=counting, container=container, unhealthy=unhealthy
+            )
             if identity != endpoint.identity:
                 self._identities.await_rules(identity, RULES_TIMEOUT_S)
                 self._follow_record(endpoint.endpoint_id)
@@ -144,6 +157,7 @@ class Labelling:
                 "container": container,
                 "identity": identity,
                 "labels": str(counting),
+                "readiness": readiness.value,
             },
         )
         return True
@@ -164,6 +178,11 @@ class Labelling:
             return
         network = self._networks.by_docker_id(endpoint.docker_network)
         self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
+
+
+def _is_unhealthy(readiness: Readiness, labels: Labels | None) -> bool:
+    serves = labels is not None and SERVICE_LABEL in labels
+    return readiness is Readiness.FAILING or (readiness is Readiness.WAITING and serves)
 
 
 def _without_reserved(labels: Mapping[str, str]) -> Mapping[str, str]:

@@ -76,9 +76,17 @@ class EndpointRegistry(Protocol):
         ...
 
     def set_identity(
-        self, endpoint_id: EndpointId, *, identity: IdentityId, labels: Labels | None, container: str
+        self,
+        endpoint_id: EndpointId,
+        *,
+        identity: IdentityId,
+        labels: Labels | None,
+        container: str,
+        unhealthy: bool | None = None,
     ) -> Endpoint:
         """Record what was learned of an endpoint of this node; returns the record as it is then.
+
+        ``unhealthy`` stays as it is when it is None.
 
         Raises:
             EndpointNotFound: not recorded.

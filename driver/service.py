@@ -50,6 +50,7 @@ from model.clock import Clock, SystemClock, rfc3339
 from model.endpoints import Endpoint
 from model.errors import Conflict, EndpointNotFound, InvalidInput, NetworkNotFound
 from model.ids import DockerNetworkId, EndpointId, NodeName
+from model.labels import SERVICE_LABEL
 from model.networks import Network
 
 log = logging.getLogger(__name__)
@@ -328,7 +329,9 @@ class NetworkService:
         if not labels:
             return wanted
         found = self._identities.identify(self._identities.labels_of(labels))
-        return replace(wanted, identity=found.identity, labels=found.labels, own_labels=True)
+        # Who answers for a service does so when its container runs, which the watch of containers sees.
+        waits = SERVICE_LABEL in found.labels
+        return replace(wanted, identity=found.identity, labels=found.labels, own_labels=True, unhealthy=waits)
 
     def _same_or_none(self, wanted: Endpoint) -> Endpoint | None:
         """Find the endpoint as an earlier call made it; what has changed since (sandbox, identity) is kept."""

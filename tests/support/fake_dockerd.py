@@ -40,6 +40,26 @@ class FakeContainer:
     arriving: dict[str, str] = field(default_factory=dict)
     """Network id to endpoint id, from CreateEndpoint until it is connected."""
     running: bool = False
+    health: str = ""
+    """``starting``, ``healthy`` or ``unhealthy``; empty: it declares no check."""
+    paused: bool = False
+
+    @property
+    def state(self) -> str:
+        """In the list."""
+        if not self.running:
+            return "created"
+        return "paused" if self.paused else "running"
+
+    @property
+    def status(self) -> str:
+        """In the list, for people."""
+        if not self.running:
+            return "Created"
+        if self.paused:
+            return "Up 2 minutes (Paused)"
+        text = {"": "", "starting": " (health: starting)"}.get(self.health, f" ({self.health})")
+        return f"Up 2 minutes{text}"
 
 
 @dataclass
@@ -94,6 +114,16 @@ class FakeDockerd:
         """The process runs."""
         container.running = True
         self.emit("container", "start", container.ident, {"name": container.name})
+
+    def change_health(self, container: FakeContainer, health: str) -> None:
+        """A health check says something else than before."""
+        container.health = health
+        self.emit("container", f"health_status: {health}", container.ident, {"name": container.name})
+
+    def pause(self, container: FakeContainer, *, paused: bool = True) -> None:
+        """``docker pause``, ``docker unpause``."""
+        container.paused = paused
+        self.emit("container", "pause" if paused else "unpause", container.ident, {"name": container.name})
 
     def rename(self, container: FakeContainer, name: str) -> None:
         """``docker rename``."""
@@ -242,7 +272,8 @@ class FakeDockerd:
             "Id": one.ident,
             "Names": [f"/other/{one.name}", f"/{one.name}"],
             "Labels": dict(one.labels),
-            "State": "running" if one.running else "created",
+            "State": one.state,
+            "Status": one.status,
             "NetworkSettings": {"Networks": networks},
         }
 

@@ -491,3 +491,112 @@ def test_it_stops_at_once(host: Host, state: Callable[[Host], None]) -> None:
 
     names = {thread.name for thread in threading.enumerate()}
     assert not names & {"engine events", "container labels"}
+
+
+SERVES = {"app": "web", "hawse.service": "web:80"}
+
+
+def await_unhealthy(host: Host, ident: EndpointId, *, unhealthy: bool) -> None:
+    wait.until(
+        f"unhealthy is {unhealthy}",
+        lambda: host.world.endpoints.get(ident).unhealthy is unhealthy,
+        timeout_s=SOON_S,
+        interval_s=0.005,
+    )
+
+
+def test_a_container_of_a_service_is_not_ready_before_it_runs(host: Host) -> None:
+    host.watch()
+    web = host.create("web", SERVES)
+    ident = host.connect(web)
+    host.wait_labelled(ident, "web", SERVES)
+    assert host.world.endpoints.get(ident).unhealthy
+
+    host.dockerd.run(web)
+
+    await_unhealthy(host, ident, unhealthy=False)
+
+
+def test_a_container_that_serves_nothing_and_has_no_health_check_is_never_unhealthy(host: Host) -> None:
+    host.watch()
+    web = host.create("web")
+    ident = host.connect(web)
+    host.wait_labelled(ident, "web")
+    assert not host.world.endpoints.get(ident).unhealthy
+    revision = host.world.store.list("").revision
+
+    host.dockerd.run(web)
+    host.dockerd.pause(web)
+    host.settled()
+
+    assert not host.world.endpoints.get(ident).unhealthy
+    mine = [item for item in host.world.store.list("").items if item.key.endswith(ident)]
+    assert [True] == [item.mod_revision <= revision for item in mine]
+
+
+def test_the_health_check_is_followed(host: Host) -> None:
+    host.watch()
+    web = host.create("web", SERVES)
+    web.health = "starting"
+    ident = host.connect(web)
+    host.dockerd.run(web)
+    host.settled()
+    assert host.world.endpoints.get(ident).unhealthy
+
+    host.dockerd.change_health(web, "healthy")
+    await_unhealthy(host, ident, unhealthy=False)
+
+    host.dockerd.change_health(web, "unhealthy")
+    await_unhealthy(host, ident, unhealthy=True)
+
+
+def test_the_health_of_a_container_without_the_label_is_followed_too(host: Host) -> None:
+    host.watch()
+    web = host.create("web")
+    web.health = "starting"
+    ident = host.connect(web)
+    host.dockerd.run(web)
+    await_unhealthy(host, ident, unhealthy=True)
+
+    host.dockerd.change_health(web, "healthy")
+
+    await_unhealthy(host, ident, unhealthy=False)
+
+
+def test_a_paused_container_of_a_service_is_not_ready(host: Host) -> None:
+    host.watch()
+    web = host.create("web", SERVES)
+    ident = host.connect(web)
+    host.dockerd.run(web)
+    await_unhealthy(host, ident, unhealthy=False)
+
+    host.dockerd.pause(web)
+    await_unhealthy(host, ident, unhealthy=True)
+
+    host.dockerd.pause(web, paused=False)
+    await_unhealthy(host, ident, unhealthy=False)
+
+
+def test_health_that_changed_unnoticed_is_found_when_everything_is_compared(host: Host) -> None:
+    host.watch()
+    web = host.create("web", SERVES)
+    ident = host.connect(web)
+    host.dockerd.run(web)
+    await_unhealthy(host, ident, unhealthy=False)
+    web.health = "unhealthy"
+
+    host.dockerd.break_streams()
+
+    await_unhealthy(host, ident, unhealthy=True)
+
+
+def test_a_service_named_by_the_attachment_waits_for_the_container_too(host: Host) -> None:
+    host.watch()
+    web = host.create("web", {})
+    ident = host.connect(web, options={"label.hawse.service": "web:80"})
+    host.settled()
+    assert host.world.endpoints.get(ident).unhealthy
+
+    host.dockerd.run(web)
+
+    await_unhealthy(host, ident, unhealthy=False)

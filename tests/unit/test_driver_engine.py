@@ -16,7 +16,8 @@ from flask import Flask, Response
 
 from driver.engine import Engine, EngineInfo
 from driver.engine_events import ContainerAction, ContainerEvent, NetworkAction, NetworkEvent
-from driver.engine_records import Container, ContainerId, Residents
+from driver.engine_records import Container, ContainerId, Readiness, Residents
+from driver.fields import Fields
 from model.errors import EngineUnavailable
 from model.ids import DockerNetworkId, EndpointId
 from tests.support import wait
@@ -86,7 +87,12 @@ def test_a_container_that_is_being_started_has_labels_and_no_endpoint(engine: En
     dockerd.connect(made, NETWORK, ENDPOINT)
 
     assert engine.container(WEB) == Container(
-        container_id=WEB, name="web", labels={"app": "web", "name": "trick"}, networks=frozenset({"net"})
+        container_id=WEB,
+        name="web",
+        labels={"app": "web", "name": "trick"},
+        networks=frozenset({"net"}),
+        readiness=Readiness.WAITING,
+        created_only=True,
     )
     assert Residents(containers={ENDPOINT: WEB}) == engine.residents(NETWORK)
 
@@ -307,3 +313,27 @@ def _imports(file: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return {name for name in found if (ROOT / (name.replace(".", "/") + ".py")).exists()}
+
+
+@pytest.mark.parametrize(
+    ("entry", "readiness"),
+    [
+        ({"State": "created", "Status": "Created"}, Readiness.WAITING),
+        ({"State": "exited", "Status": "Exited (0) 2 days ago"}, Readiness.WAITING),
+        ({"State": "restarting", "Status": "Restarting (1) 2 seconds ago"}, Readiness.WAITING),
+        ({"State": "paused", "Status": "Up 2 minutes (Paused)"}, Readiness.WAITING),
+        ({"State": "running", "Status": "Up 2 minutes"}, Readiness.READY),
+        ({"State": "running", "Status": "Up Less than a second (health: starting)"}, Readiness.FAILING),
+        ({"State": "running", "Status": "Up 2 minutes (unhealthy)"}, Readiness.FAILING),
+        ({"State": "running", "Status": "Up 2 minutes (healthy)"}, Readiness.READY),
+        ({"State": "running", "Status": "Up 2 minutes", "Health": {"Status": "none"}}, Readiness.READY),
+        ({"State": "running", "Status": "Up 2 minutes", "Health": {"Status": "starting"}}, Readiness.FAILING),
+        ({"State": "running", "Status": "Up 2 minutes", "Health": {"Status": "unhealthy"}}, Readiness.FAILING),
+        ({"State": "running", "Status": "Up 2 minutes", "Health": {"Status": "healthy"}}, Readiness.READY),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_the_list_says_whether_a_container_can_answer(entry: dict[str, object], readiness: Readiness) -> None:
+    container = Container.read(Fields({"Id": WEB, "Names": ["/web"], **entry}))
+
+    assert readiness == container.readiness

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from driver.engine_records import Readiness
 from driver.service import NEWCOMERS_TIMEOUT_S
 from model.errors import DatapathError, Exhausted, InvalidInput, StoreUnavailable
 from model.ids import IDENTITY_INIT, EndpointId, IdentityId
@@ -343,3 +344,35 @@ def test_docker_ids_of_networks_are_known(world: World) -> None:
     world.with_network()
 
     assert frozenset({NETWORK_ID}) == world.labelling.docker_networks()
+
+
+def test_an_attachment_that_names_a_service_waits_until_its_container_runs(world: World) -> None:
+    world.with_network()
+    world.ok("NetworkDriver.CreateEndpoint", create_endpoint(options={"label.hawse.service": "web:80"}))
+    assert world.record().unhealthy
+
+    world.labelling.label(ENDPOINT_ID, "web-1", {}, Readiness.WAITING)
+    assert world.record().unhealthy
+    world.labelling.label(ENDPOINT_ID, "web-1", {}, Readiness.READY)
+    assert not world.record().unhealthy
+
+
+@pytest.mark.parametrize(
+    ("readiness", "serves", "unhealthy"),
+    [
+        (Readiness.WAITING, False, False),
+        (Readiness.WAITING, True, True),
+        (Readiness.FAILING, False, True),
+        (Readiness.FAILING, True, True),
+        (Readiness.READY, False, False),
+        (Readiness.READY, True, False),
+    ],
+)
+def test_what_a_container_can_answer_is_recorded(
+    world: World, readiness: Readiness, *, serves: bool, unhealthy: bool
+) -> None:
+    world.with_endpoint()
+
+    world.labelling.label(ENDPOINT_ID, "web-1", {"hawse.service": "web:80"} if serves else WEB, readiness)
+
+    assert unhealthy == world.record().unhealthy
