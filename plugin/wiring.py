@@ -153,6 +153,8 @@ def build(settings: Settings) -> Wired:
         store=store,
         cluster=views,
         nodes=nodes,
+        addresses=ipam,
+        datapath=datapath,
         engine=engine,
         manager=SwarmEngine(DOCKER_SOCKET),
         clock=clock,
@@ -192,7 +194,7 @@ def build(settings: Settings) -> Wired:
         ),
         election=Election(store, node.name, lambda: nodes.lease),
         node_steps=[policy.upkeep.keep],
-        leader_steps=[policy.upkeep.collect],
+        leader_steps=[policy.upkeep.collect, balancer.collect],
     )
 
     masqueraded = range(settings.masquerade_ports.first, settings.masquerade_ports.last + 1)
@@ -258,6 +260,7 @@ def build(settings: Settings) -> Wired:
             datapath=datapath,
             docker_networks=lambda: _docker_networks(engine),
             policies=policy.service,
+            services=balancer.state,
             policy_views=policy.views,
             problems=lambda: [
                 *_problems(agent, embedded, forwarding),

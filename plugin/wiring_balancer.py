@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from balancer.answers import ServiceAnswers
+from balancer.controller import ServiceController
+from balancer.label_services import LabelServices, VirtualAddresses
 from balancer.registry import LostNodes, ServiceRegistry
 from balancer.views import ServiceViews
 from cluster.election import Election
 from cluster.nodes import NodeRegistry
 from cluster.views import ClusterViews
+from datapath.api import Datapath
 from driver.engine import Engine
 from driver.swarm_engine import SwarmEngine
 from driver.swarm_services import SwarmFollower
@@ -30,7 +34,11 @@ class BalancerSide:
     workers: Sequence[Service]
     """Started when the datapath stands."""
     problems: Callable[[], Sequence[str]]
-    """What does not work, a sentence each."""
+    """What keeps the Swarm from being followed, a sentence each; the rest says ``state``."""
+    state: ServiceAnswers
+    """For the operator's API."""
+    collect: Callable[[], None]
+    """Step of the cluster's leader."""
 
 
 def build_balancer(
@@ -39,6 +47,8 @@ def build_balancer(
     store: Store,
     cluster: ClusterViews,
     nodes: NodeRegistry,
+    addresses: VirtualAddresses,
+    datapath: Datapath,
     engine: Engine,
     manager: SwarmEngine,
     clock: Clock,
@@ -55,9 +65,23 @@ def build_balancer(
         cluster=cluster,
         clock=clock,
     )
+    labels = LabelServices(
+        store,
+        views.services,
+        cluster.endpoints,
+        cluster.networks,
+        addresses=addresses,
+        node=node.name,
+        clock=clock,
+    )
+    controller = ServiceController(
+        datapath, views.services, cluster.endpoints, cluster.networks, cluster.lost, clock=clock
+    )
     return BalancerSide(
         views=views,
         followers=[views],
-        workers=[swarm],
+        workers=[controller, labels, swarm],
         problems=lambda: [problem for problem in [swarm.problem] if problem],
+        state=ServiceAnswers(controller, labels),
+        collect=labels.collect,
     )
