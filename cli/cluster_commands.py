@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.parse
+
 import click
 
 from cli import documents, endpoint_text, render
 from cli.app import asks
 from cli.client import AgentClient
-from cli.endpoint_documents import Endpoints
+from cli.endpoint_documents import Endpoint, Endpoints
 from cli.output import warn, write
 
 
@@ -54,3 +56,12 @@ def endpoint_ls(client: AgentClient, output: str) -> None:
     document = client.get("/v1/endpoints", Endpoints)
     warn(document["warning"])
     write(output, document, endpoint_text.wide_endpoints if output == "wide" else endpoint_text.endpoints)
+
+
+@endpoint.command("get")
+@click.argument("name", metavar="CONTAINER|ID|ADDRESS")
+@asks()
+def endpoint_get(client: AgentClient, output: str, name: str) -> None:
+    """Show one interface of a container, with the ports of its host that lead to it."""
+    document = client.get(f"/v1/endpoints/{urllib.parse.quote(name)}", Endpoint)
+    write(output, document, endpoint_text.endpoint)

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import TypedDict
 
 
+class Publication(TypedDict):
+    """A port of the endpoint's host."""
+
+    port: int
+    protocol: str
+    host_port: int
+    host_address: str | None
+
+
 class Endpoint(TypedDict):
     """A container's interface."""
 
@@ -25,6 +34,7 @@ class Endpoint(TypedDict):
     interface: str | None
     sandbox: str | None
     this_node: bool
+    published: list[Publication]
     created_at: str
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
 
 from datapath.api import EndpointSpec, LocalEndpoint
 from datapath.policy_table import IdentityFlags
-from model.endpoints import Endpoint
-from model.errors import DatapathError, StoreError
+from model.endpoints import Endpoint, Publication
+from model.errors import Conflict, DatapathError, EndpointNotFound, StoreError
 from model.identities import is_cluster_identity
 from model.ids import IDENTITY_INIT, IdentityId, NodeName
-from observe.endpoint_document import EndpointDocument, EndpointsDocument
+from observe.endpoint_document import EndpointDocument, EndpointsDocument, PublicationDocument
 from observe.order import address_order, network_order
 from observe.state import AgentState
 
@@ -20,6 +24,41 @@ INIT: Final = "init (labels not known yet)"
 CLOSED: Final = "closed (its policy is not in the kernel yet)"
 FORMER: Final = "former policy (the newest could not be written, see «hawse status»)"
 """The kernel took none of it: there is never half a policy."""
+
+_SHORT_ID: Final = 12
+
+
+class EndpointQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of ``/v1/endpoints/{endpoint}``."""
+
+    endpoint: Annotated[
+        str, Meta(description="Name of the container, address, or id of the endpoint or its first characters.")
+    ]
+
+
+def endpoint(state: AgentState, question: EndpointQuestion) -> EndpointDocument:
+    """Describe one container interface.
+
+    Raises:
+        EndpointNotFound: there is none.
+        Conflict: there are several on different hosts, or in different networks; the message lists their ids.
+    """
+    found = _find(endpoints(state).endpoints, question.endpoint)
+    if not found:
+        raise EndpointNotFound(
+            f"no endpoint has the container, address or id {question.endpoint[:80]!r}; see «hawse endpoint ls»"
+        )
+    # Names of containers are unique on a host only.
+    (one, *others) = [one for one in found if one.this_node] or found
+    if others:
+        listed = ", ".join(f"{each.id[:_SHORT_ID]} in {each.network} on {each.node}" for each in (one, *others))
+        raise Conflict(f"{question.endpoint[:80]!r} is several endpoints: {listed}; name one by its id")
+    return one
+
+
+def _find(known: Sequence[EndpointDocument], wanted: str) -> Sequence[EndpointDocument]:
+    exact = [one for one in known if wanted in {one.id, one.container} or wanted in one.addresses]
+    return exact or [one for one in known if wanted and one.id.startswith(wanted)]
 
 
 def endpoints(state: AgentState) -> EndpointsDocument:
@@ -78,6 +117,7 @@ def _from_record(state: AgentState, endpoint: Endpoint, interfaces: dict[str, st
         interface=interface,
         sandbox=endpoint.sandbox_key,
         this_node=this_node,
+        published=[_publication(one) for one in sorted(endpoint.published, key=_published_order)],
         created_at=endpoint.created_at,
     )
 
@@ -104,6 +144,7 @@ def _from_kernel(state: AgentState, local: LocalEndpoint, spec: EndpointSpec, he
         interface=local.host_ifname,
         sandbox=None,
         this_node=True,
+        published=[],
         created_at="",
     )
 
@@ -124,3 +165,16 @@ def _order(endpoint: Endpoint) -> tuple[tuple[int, int, int], list[tuple[int, in
         [address_order(address) for address in endpoint.addresses],
         endpoint.endpoint_id,
     )
+
+
+def _publication(publication: Publication) -> PublicationDocument:
+    return PublicationDocument(
+        port=publication.port,
+        protocol=publication.protocol,
+        host_port=publication.host_port,
+        host_address=None if publication.host_address is None else str(publication.host_address),
+    )
+
+
+def _published_order(publication: Publication) -> tuple[str, int, int]:
+    return publication.protocol, publication.host_port, int(publication.host_address or 0)

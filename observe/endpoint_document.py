@@ -11,6 +11,16 @@ from observe.document_fields import Address, Closed, IdentityNumber, LabelSet, S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationDocument:
+    """A port of the endpoint's host that leads to its container."""
+
+    port: Annotated[int, Meta(description="Of the container.")]
+    protocol: Annotated[str, Meta(description="tcp, udp or sctp.")]
+    host_port: int
+    host_address: Annotated[str | None, Meta(description="Null: every IPv4 address of the host.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointDocument:
     """A container's interface in a network."""
 
@@ -39,6 +49,9 @@ class EndpointDocument:
     ]
     sandbox: Annotated[str | None, Meta(description="The container's network namespace, once it has joined.")]
     this_node: bool
+    published: Annotated[
+        list[PublicationDocument], Meta(description="By port of the host; empty too while only the kernel is known.")
+    ]
     created_at: Time
 
 

@@ -25,7 +25,7 @@ from observe.document import (
     NodesDocument,
     StatusDocument,
 )
-from observe.endpoint_document import EndpointsDocument
+from observe.endpoint_document import EndpointDocument, EndpointsDocument
 from observe.identity_describe import IdentityQuestion
 from observe.identity_document import IdentitiesDocument, IdentityDocument
 from observe.map_document import ConnectionsDocument, IpcacheDocument, PolicyMapDocument
@@ -50,6 +50,13 @@ ROUTES: Final = (
     Route.read("/v1/networks", NetworksDocument, describe.networks, "The hawse networks"),
     Route.read(
         "/v1/endpoints", EndpointsDocument, endpoint_describe.endpoints, "The container interfaces of all hosts"
+    ),
+    Route.ask(
+        "/v1/endpoints/{endpoint}",
+        EndpointDocument,
+        endpoint_describe.EndpointQuestion,
+        endpoint_describe.endpoint,
+        "One container interface",
     ),
     Route.read("/v1/addresses", AddressesDocument, describe.addresses, "The address pools and the addresses in use"),
     Route.read("/v1/check", CheckDocument, describe.check, "Compare addresses with endpoints and Docker's networks"),

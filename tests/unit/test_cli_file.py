@@ -41,6 +41,7 @@ LISTINGS = [
     (("ipam", "check"), "/v1/check"),
     (("counters",), "/v1/counters"),
     (("service", "ls"), "/v1/services"),
+    (("endpoint", "get", "shop_db.1"), "/v1/endpoints/{endpoint}"),
     (("service", "get", "shop_web"), "/v1/services/{service}"),
     (("policy", "ls"), "/v1/policies"),
     (("policy", "wait"), "/v1/rollout"),

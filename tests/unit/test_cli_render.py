@@ -234,9 +234,9 @@ def test_endpoint_list(state: FixedAgentState) -> None:
     state.policies.known_flags[DB] = IdentityFlags.READY | IdentityFlags.INGRESS
 
     assert endpoint_text.endpoints(_endpoints(state)) == dedent("""\
-        ENDPOINT      NODE   CONTAINER  ADDRESS    IDENTITY  INGRESS  EGRESS  PORTS                                       LABELS
-        1f1f1f1f1f1f  alpha  shop_db.1  10.1.0.9       1002  closed   open    0.0.0.0:8080->80/tcp, 0.0.0.0:53->5353/udp  app=db, com.docker.stack.namespace=shop
-        2e2e2e2e2e2e  beta   -          10.1.0.10         5  -        -       -                                           init (labels not known yet)
+        ENDPOINT      NODE   CONTAINER  ADDRESS    IDENTITY  INGRESS  EGRESS  PORTS             LABELS
+        1f1f1f1f1f1f  alpha  shop_db.1  10.1.0.9       1002  closed   open    8080->80/tcp, +1  app=db, com.docker.stack.namespace=shop
+        2e2e2e2e2e2e  beta   -          10.1.0.10         5  -        -       -                 init (labels not known yet)
         """)  # noqa: E501
 
 
@@ -255,6 +255,7 @@ def test_wide_endpoint_list_has_everything(state: FixedAgentState) -> None:
         "hw1f1f1f1f1f1f",
     ]
     assert there.split()[6] == "-"
+    assert "  0.0.0.0:8080->80/tcp, 0.0.0.0:53->5353/udp  " in here
 
 
 def test_endpoint_of_this_host_without_an_interface_stands_out(state: FixedAgentState) -> None:

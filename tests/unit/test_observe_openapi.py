@@ -71,7 +71,9 @@ def test_answer_matches_its_schema(route: Route) -> None:
     if route.method == "POST":
         response = client.post(route.path, **BODIES[route.path])
     else:
-        response = client.get(route.path.format(name="db-from-api", number=1002, service="shop_web"))
+        response = client.get(
+            route.path.format(name="db-from-api", number=1002, service="shop_web", endpoint="shop_db.1")
+        )
 
     assert response.status_code == 200, response.text
     assert violations(response.get_json(), _schema_of(route.path, 200, route.method.lower()), DESCRIPTION) == []
