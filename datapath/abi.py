@@ -110,6 +110,7 @@ class DropReason(enum.IntEnum):
     NAT_UNSUPPORTED = 168, "Unsupported protocol for NAT masquerade"
     INVALID_IDENTITY = 171, "Invalid identity"
     FRAGMENTATION_NEEDED = 136, "Fragmentation needed"
+    MISSED_TAIL_CALL = 140, "Missed tail call"
     WRITE_FAILED = 141, "Error writing to packet"
     FRAGMENT_NOT_FOUND = 175, "First logical datagram fragment not found"
     POLICY_DENY = 181, "Policy denied by denylist"

@@ -75,12 +75,21 @@ def _pin_programs(module: Any, where: Pins, digest: str) -> None:
     unfinished = target.with_name(f"{target.name}-unfinished-{os.getpid()}")
     unfinished.mkdir()
     try:
+        _fill_stages(module, unfinished)
         for name, kind in pins.PROGRAMS.items():
             bpf_syscalls.pin(_load_program(module, name, kind), unfinished / name)
         if not target.exists():
             unfinished.rename(target)
     finally:
         pins.remove(unfinished)
+
+
+def _fill_stages(module: Any, folder: Path) -> None:
+    array = module[pins.STAGE_ARRAY].map_fd
+    bpf_syscalls.pin(array, folder / pins.STAGE_ARRAY)
+    for number, name in enumerate(pins.STAGES):
+        program = _load_program(module, name, pins.ProgramKind.INTERFACE)
+        bpf_syscalls.map_update(array, number.to_bytes(4, sys.byteorder), program.to_bytes(4, sys.byteorder))
 
 
 def _load_program(module: Any, name: str, kind: pins.ProgramKind) -> int:

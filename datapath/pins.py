@@ -7,6 +7,7 @@
         ├── hawse_endpoints ...         the maps
         └── programs-<digest>           one build; the folder appears complete or not at all
             ├── from_container ...      for interfaces
+            ├── hawse_stages            what they go on with
             └── service_connect4 ...    for the control group above all containers
 
 Two ``programs-*`` folders mean that a switch from one build to the next was not finished.
@@ -56,6 +57,10 @@ PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({
     "service_recvmsg4": ProgramKind.RECVMSG4,
     "service_getpeername4": ProgramKind.GETPEERNAME4,
 })  # fmt: skip
+STAGES: Final = ("refuse_packet", "to_service", "to_asker", "to_published", "to_outside")
+"""Programs that others go on with, in the order of ``enum stage``; nothing runs them otherwise."""
+STAGE_ARRAY: Final = "hawse_stages"
+"""The array of the stages, pinned with the programs of its build: it is emptied when nobody has it open."""
 DEFAULT_ROOT: Final = Path("/sys/fs/bpf/hawse")
 
 _VERSION: Final = re.compile(r"v\d+")

@@ -22,7 +22,19 @@ from datapath.pins import Pins
 from model.errors import ProgramLoadError
 
 FOLDER: Final = Path(__file__).parent / "bpf"
-FILES: Final = ("endpoint.c", "overlay.c", "host.c", "underlay.c", "loopback.c", "sock.c")
+FILES: Final = (
+    "endpoint.c",
+    "overlay.c",
+    "host.c",
+    "underlay.c",
+    "loopback.c",
+    "service.c",
+    "published.c",
+    "outside.c",
+    "undo.c",
+    "refuse.c",
+    "sock.c",
+)
 
 CFLAGS: Final = (
     "-Wall",

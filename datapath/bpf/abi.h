@@ -80,6 +80,7 @@ enum drop_reason {
 	DROP_NAT_UNSUPPORTED = 168,	 /* Unsupported protocol for NAT masquerade */
 	DROP_INVALID_IDENTITY = 171,	 /* Invalid identity */
 	DROP_FRAGMENTATION_NEEDED = 136, /* Fragmentation needed */
+	DROP_MISSED_TAIL_CALL = 140,	 /* Missed tail call */
 	DROP_WRITE_FAILED = 141,	 /* Error writing to packet */
 	DROP_FRAGMENT_NOT_FOUND = 175,	 /* First logical datagram fragment not found */
 	DROP_POLICY_DENY = 181,		 /* Policy denied by denylist */

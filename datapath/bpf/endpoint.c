@@ -35,15 +35,79 @@
 #include "lib/metrics.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
+#include "lib/published.h"
+#include "lib/stages.h"
 #include "lib/transport.h"
+
+/* Where a packet goes. */
+enum way {
+	WAY_ENDPOINT = 0, /* to a container of this network */
+	WAY_NETWORK,	  /* to an address of this network that no container has */
+	WAY_GATEWAY,	  /* answered here */
+	WAY_OUTSIDE,	  /* to a host or the world */
+	WAY_ASKER,	  /* to a container of another network that asked at a published port */
+};
+
+/*
+ * Of an address that no endpoint of this network has; a way or DROP(). The identity of who has it
+ * is in the flow then.
+ */
+static __always_inline int find_other_way(const struct config_value *config,
+					  const struct endpoint_value *endpoint, struct flow *flow)
+{
+	__be32 destination = flow->destination;
+	__u32 vni = endpoint->vni;
+	struct ipcache_value *asker;
+	struct nat_value *known;
+
+	if (address_is_ipv4(endpoint->gateway, destination)) {
+		flow->destination_identity = HAWSE_IDENTITY_HOST;
+		return WAY_GATEWAY;
+	}
+	if (!is_unicast(destination))
+		return DROP(DROP_UNKNOWN_L3_TARGET);
+	/* Of a network without a gateway nothing is outside. */
+	if (endpoint->gateway[2])
+		vni = network_of(destination);
+	if (!vni) {
+		flow->destination_identity = outside_identity(config, destination);
+		return WAY_OUTSIDE;
+	}
+	if (vni == endpoint->vni)
+		return WAY_NETWORK;
+	known = nat_find(flow);
+	asker = ipcache_ipv4(vni, destination);
+	if (!asker || !known || !known->reply || known->kind != NAT_PUBLISHED)
+		return DROP(DROP_UNKNOWN_L3_TARGET);
+	flow->destination_identity = asker->identity;
+	return WAY_ASKER;
+}
+
+static __always_inline int send_outside(struct __sk_buff *skb, const struct config_value *config,
+					const struct endpoint_value *endpoint,
+					const struct flow *flow)
+{
+	switch (flow->destination_identity) {
+	case HAWSE_IDENTITY_HOST:
+		if (is_published(config, flow))
+			return stage_published(skb, flow, flow->tracked_source);
+		return deliver_host(skb, config, DIRECTION_EGRESS);
+	case HAWSE_IDENTITY_REMOTE:
+		return deliver_remote(skb, config, flow->destination, endpoint->vni,
+				      endpoint->identity);
+	default:
+		return stage_outside(skb, flow, endpoint->gateway[3],
+				     network_is_routed(endpoint->ipv4[3]));
+	}
+}
 
 static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoint_value *endpoint,
 				     struct flow *flow)
 {
 	struct config_value *config = flow_config();
 	struct ipcache_value *place;
-	bool is_gateway = false;
 	struct ethhdr *ethernet;
+	int way = WAY_ENDPOINT;
 	struct iphdr *ipv4;
 	int err = parse_routed_ipv4(skb, &ethernet, &ipv4);
 
@@ -57,35 +121,37 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 	flow->destination = ipv4->daddr;
 	if (!address_is_ipv4(endpoint->ipv4, ipv4->saddr))
 		return DROP(DROP_INVALID_SOURCE_IP);
-	place = ipcache_ipv4(endpoint->vni, ipv4->daddr);
-	if (place) {
-		flow->destination_identity = place->identity;
-		flow->destination_local = ipcache_is_local(place);
-	} else if (address_is_ipv4(endpoint->gateway, ipv4->daddr)) {
-		flow->destination_identity = HAWSE_IDENTITY_HOST;
-		is_gateway = true;
-	} else if (!endpoint->gateway[2] || !is_unicast(ipv4->daddr) || network_of(ipv4->daddr)) {
-		return DROP(DROP_UNKNOWN_L3_TARGET);
-	} else {
-		flow->destination_identity = outside_identity(config, ipv4->daddr);
-	}
 	err = read_transport(skb, ipv4, flow);
 	if (err)
 		return err;
+	place = ipcache_ipv4(endpoint->vni, flow->destination);
+	if (place) {
+		flow->destination_identity = place->identity;
+		flow->destination_local = ipcache_is_local(place);
+		if (place->flags & IPCACHE_GONE && flow->protocol == IPPROTO_TCP && !flow->opens)
+			return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
+	} else {
+		way = find_other_way(config, endpoint, flow);
+		if (way < 0)
+			return way;
+		if (way == WAY_NETWORK)
+			return stage_service(skb, flow);
+	}
 	err = track(skb, config, flow);
 	if (err)
 		return err;
-	if (is_gateway)
+	if (flow->translated && flow->reply)
+		return stage_undo(skb, flow);
+	if (way == WAY_OUTSIDE)
+		return send_outside(skb, config, endpoint, flow);
+	if (way == WAY_GATEWAY)
 		return answer_echo(skb);
-	if (place && ipcache_is_local(place))
+	if (!place)
+		return DROP(DROP_UNKNOWN_L3_TARGET);
+	if (ipcache_is_local(place))
 		return deliver_local(skb, place->ifindex, DIRECTION_EGRESS);
-	if (place)
-		return deliver_remote(skb, config, place->tunnel_endpoint[3], endpoint->vni,
-				      endpoint->identity);
-	if (flow->destination_identity == HAWSE_IDENTITY_REMOTE)
-		return deliver_remote(skb, config, flow->destination, endpoint->vni,
-				      endpoint->identity);
-	return deliver_host(skb, config, DIRECTION_EGRESS);
+	return deliver_remote(skb, config, place->tunnel_endpoint[3], endpoint->vni,
+			      endpoint->identity);
 }
 
 static __always_inline int judge_egress(struct __sk_buff *skb, struct flow *flow)

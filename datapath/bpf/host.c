@@ -25,21 +25,8 @@
 #include "lib/metrics.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
+#include "lib/stages.h"
 #include "lib/transport.h"
-
-/*
- * A VXLAN device takes a frame with its own address as source for one that it sent itself, and all
- * of ours have the router's.
- */
-static __always_inline int hide_router(struct __sk_buff *skb)
-{
-	__u8 mac[ETH_ALEN];
-
-	mac_router(mac);
-	mac[ETH_ALEN - 1]++;
-	return bpf_skb_store_bytes(skb, ETH_ALEN, mac, sizeof(mac), 0) ? DROP(DROP_INVALID_PACKET)
-								       : 0;
-}
 
 static __always_inline int judge_host(struct __sk_buff *skb, struct flow *flow)
 {
@@ -59,16 +46,19 @@ static __always_inline int judge_host(struct __sk_buff *skb, struct flow *flow)
 		return DROP(DROP_INVALID_SOURCE_IP);
 	flow->source_identity = outside_identity(config, ipv4->saddr);
 	flow->vni = network_of(ipv4->daddr);
-	place = flow->vni ? ipcache_ipv4(flow->vni, ipv4->daddr) : 0;
-	if (!place)
+	if (!flow->vni)
 		return DROP(DROP_UNKNOWN_L3_TARGET);
+	err = read_transport(skb, ipv4, flow);
+	if (err)
+		return err;
+	place = ipcache_ipv4(flow->vni, flow->destination);
+	if (!place)
+		return flow->source_identity == HAWSE_IDENTITY_HOST ? stage_service(skb, flow)
+								    : DROP(DROP_UNKNOWN_L3_TARGET);
 	flow->destination_identity = place->identity;
 	flow->destination_local = ipcache_is_local(place);
 	if (!flow->destination_local && flow->source_identity != HAWSE_IDENTITY_HOST)
 		return DROP(DROP_NO_TUNNEL_ENDPOINT);
-	err = read_transport(skb, ipv4, flow);
-	if (err)
-		return err;
 	err = track(skb, config, flow);
 	if (err)
 		return err;

@@ -1,12 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * loopback.c: from_loopback, at tc egress of the host's loopback, while ports are published.
+ * loopback.c: from_loopback, at tc ingress of the loopback interface while there are published
+ * ports: the host itself asks at one of its addresses.
+ *
+ * Whatever address of its own the host asks from, the container sees that which other hosts know.
+ * Everything else is untouched.
+ *
+ * Maps: those of published.h, hawse_config.
  */
 #include <linux/pkt_cls.h>
 
-#include "lib/maps.h"
+#include "lib/flow.h"
+#include "lib/metrics.h"
+#include "lib/packet.h"
+#include "lib/published.h"
+#include "lib/stages.h"
+#include "lib/transport.h"
 
 int from_loopback(struct __sk_buff *skb)
 {
-	return TC_ACT_OK;
+	struct config_value *config = flow_config();
+	struct iphdr *ipv4;
+	struct flow flow;
+	int verdict;
+
+	if (!config || skb->protocol != bpf_htons(ETH_P_IP))
+		return TC_ACT_OK;
+	flow_begin(&flow, DIRECTION_INGRESS);
+	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, &flow))
+		return TC_ACT_OK;
+	if (!is_published(config, &flow))
+		return TC_ACT_OK;
+	flow.source_identity = HAWSE_IDENTITY_HOST;
+	verdict = stage_published(skb, &flow, config->node_address[3]);
+	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
 }

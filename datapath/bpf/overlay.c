@@ -25,6 +25,8 @@
 #include "lib/maps.h"
 #include "lib/metrics.h"
 #include "lib/packet.h"
+#include "lib/published.h"
+#include "lib/stages.h"
 #include "lib/transport.h"
 
 /* Which identities another node may speak for: containers, with labels or without yet, and itself. */
@@ -87,23 +89,27 @@ static __always_inline int judge_ingress(struct __sk_buff *skb, struct flow *flo
 	flow->destination = ipv4->daddr;
 	if (!source_is_there(flow, outer_source))
 		return DROP(DROP_INVALID_SOURCE_IP);
-	place = ipcache_ipv4(flow->vni, ipv4->daddr);
+	err = read_transport(skb, ipv4, flow);
+	if (err)
+		return err;
+	place = ipcache_ipv4(flow->vni, flow->destination);
 	if (place) {
 		if (!ipcache_is_local(place))
 			return DROP(DROP_NOT_LOCAL);
 		flow->destination_identity = place->identity;
 		flow->destination_local = 1;
-	} else if (address_is_ipv4(config->node_address, ipv4->daddr)) {
+	} else if (address_is_ipv4(config->node_address, flow->destination)) {
 		flow->destination_identity = HAWSE_IDENTITY_HOST;
+		if (is_published(config, flow))
+			return stage_published(skb, flow, flow->tracked_source);
 	} else {
 		return DROP(DROP_UNKNOWN_L3_TARGET);
 	}
-	err = read_transport(skb, ipv4, flow);
-	if (err)
-		return err;
 	err = track(skb, config, flow);
 	if (err)
 		return err;
+	if (flow->translated && flow->reply)
+		return stage_undo(skb, flow);
 	if (place)
 		return deliver_local(skb, place->ifindex, DIRECTION_INGRESS);
 	return deliver_host(skb, config, DIRECTION_INGRESS);

@@ -1,12 +1,100 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * underlay.c: from_underlay, at tc ingress of every interface to the outside.
+ * underlay.c: from_underlay, at tc ingress of the interfaces to the outside.
+ *
+ * How a packet goes:
+ * 1) an answer to a container that left with this host's address gets the container's back; one to
+ *    a published port goes to its container; everything else is the host's, untouched;
+ * 2) the sender is another host or the world; an address of a network cannot be the source;
+ * 3) the connection is looked up, and judged by the container's ingress policy;
+ * 4) delivery on this host.
+ *
+ * Hash lookups per packet that is for the host: two to five; none, when it is no IPv4.
+ *
+ * Maps: those of nat.h, published.h, outside.h and track(), hawse_ipcache.
  */
 #include <linux/pkt_cls.h>
 
-#include "lib/maps.h"
+#include "lib/conntrack.h"
+#include "lib/deliver.h"
+#include "lib/flow.h"
+#include "lib/ipcache.h"
+#include "lib/metrics.h"
+#include "lib/nat.h"
+#include "lib/outside.h"
+#include "lib/packet.h"
+#include "lib/published.h"
+#include "lib/stages.h"
+#include "lib/transport.h"
+
+/* Can the packet be an answer to a port that containers leave with? */
+static __always_inline bool may_be_answer(const struct config_value *config,
+					  const struct flow *flow)
+{
+	__u16 port = bpf_ntohs(flow->destination_port);
+
+	if (flow->protocol == IPPROTO_ICMP)
+		return !flow->opens;
+	return port >= config->nat_port_first && port <= config->nat_port_last;
+}
+
+/* An answer to a container, which has its address again. */
+static __always_inline int receive_answer(struct __sk_buff *skb, const struct config_value *config,
+					  struct flow *flow)
+{
+	struct ipcache_value *place;
+	int err = nat_undo(skb, flow);
+
+	if (err < 0)
+		return err;
+	flow->vni = network_of(flow->destination);
+	place = ipcache_ipv4(flow->vni, flow->destination);
+	if (!place || !ipcache_is_local(place))
+		return DROP(DROP_UNKNOWN_L3_TARGET);
+	flow->destination_identity = place->identity;
+	flow->destination_local = 1;
+	err = track(skb, config, flow);
+	if (err)
+		return err;
+	return deliver_local(skb, place->ifindex, DIRECTION_INGRESS);
+}
+
+static __always_inline int judge_underlay(struct __sk_buff *skb, const struct config_value *config,
+					  struct flow *flow)
+{
+	struct nat_value *known = 0;
+	struct iphdr *ipv4;
+	bool published;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return TC_ACT_OK;
+	/* What cannot be read is the host's to refuse. */
+	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, flow))
+		return TC_ACT_OK;
+	if (may_be_answer(config, flow))
+		known = nat_find(flow);
+	if (known && !(known->reply && known->kind == NAT_MASQUERADE))
+		known = 0;
+	published = !known && is_published(config, flow);
+	if (!known && !published)
+		return TC_ACT_OK;
+	if (network_of(flow->source))
+		return DROP(DROP_INVALID_SOURCE_IP);
+	flow->source_identity = outside_identity(config, flow->source);
+	if (published)
+		return stage_published(skb, flow, flow->tracked_source);
+	return receive_answer(skb, config, flow);
+}
 
 int from_underlay(struct __sk_buff *skb)
 {
-	return TC_ACT_OK;
+	struct config_value *config = flow_config();
+	struct flow flow;
+	int verdict;
+
+	if (!config)
+		return TC_ACT_OK;
+	flow_begin(&flow, DIRECTION_INGRESS);
+	verdict = judge_underlay(skb, config, &flow);
+	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
 }

@@ -2,7 +2,7 @@
 /*
  * deliver.h: brings a packet to where its destination is.
  *
- * Public: deliver_local, deliver_remote, deliver_host.
+ * Public: deliver_local, deliver_remote, deliver_host, deliver_device, hide_router.
  *
  * Link-layer addresses stay as they are: every frame goes to the router's address, the receiving
  * end of the veth pair sees it as its own because bpf_redirect_peer keeps the packet type that the
@@ -20,12 +20,30 @@ struct vxlan_group_policy {
 	__u32 group;
 };
 
+/* bcc has declared this one with an argument too few. */
+static long (*redirect_neigh)(__u32 ifindex, void *neighbour, int bytes,
+			      __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+
 /* Hand the packet to the container behind this host end, past the stack of the host. */
 static __always_inline int deliver_local(struct __sk_buff *skb, __u32 ifindex,
 					 enum direction direction)
 {
 	count_forwarded(skb, direction);
 	return bpf_redirect_peer(ifindex, 0);
+}
+
+/*
+ * A VXLAN device takes a frame with its own address as source for one that it sent itself, and all
+ * of ours have the router's.
+ */
+static __always_inline int hide_router(struct __sk_buff *skb)
+{
+	__u8 mac[ETH_ALEN];
+
+	mac_router(mac);
+	mac[ETH_ALEN - 1]++;
+	return bpf_skb_store_bytes(skb, ETH_ALEN, mac, sizeof(mac), 0) ? DROP(DROP_INVALID_PACKET)
+								       : 0;
 }
 
 /* Send the packet through the tunnel to another host. */
@@ -60,4 +78,11 @@ static __always_inline int deliver_host(struct __sk_buff *skb, const struct conf
 		return DROP(DROP_NO_CONFIGURATION);
 	count_forwarded(skb, direction);
 	return bpf_redirect(config->host_ifindex, 0);
+}
+
+/* Send the packet out through this interface, past the stack of the host. */
+static __always_inline int deliver_device(struct __sk_buff *skb, __u32 ifindex)
+{
+	count_forwarded(skb, DIRECTION_EGRESS);
+	return redirect_neigh(ifindex, 0, 0, 0);
 }

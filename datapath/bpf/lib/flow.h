@@ -37,7 +37,7 @@ struct flow {
 	__u8 direction; /* whose policy decided; before that, the hook's */
 	__u8 source_local;
 	__u8 destination_local;
-	__u8 transport; /* where the header above IPv4 begins */
+	__u8 transport;	 /* where the header above IPv4 begins */
 	__u8 translated; /* its connection is in hawse_nat */
 };
 

@@ -133,15 +133,15 @@ static __always_inline __u32 nat_hash(const struct flow *flow)
 }
 
 /*
- * Open a connection that goes on like that; its source port is chosen from the host's range for
- * translation if the source is not the sender's own any more. Returns 0 or DROP(); to is complete
- * then.
+ * Open a connection that goes on like that. Where the source is not the sender's own any more, its
+ * port is chosen from the host's range for translation, if there is one. Returns 0 or DROP(); to is
+ * complete then.
  */
 static __always_inline int nat_open(const struct config_value *config, const struct flow *flow,
 				    struct nat_value *to)
 {
-	bool chosen = to->source != flow->source;
 	__u32 first = config->nat_port_first, last = config->nat_port_last;
+	bool chosen = to->source != flow->source && first && last >= first;
 	struct nat_key key = {}, back = {};
 	struct nat_value reply = {};
 	__u32 ports, at;
@@ -151,8 +151,6 @@ static __always_inline int nat_open(const struct config_value *config, const str
 		return DROP(DROP_NAT_NO_MAPPING);
 	if (!has_ports(flow->protocol) && flow->protocol != IPPROTO_ICMP)
 		return DROP(DROP_NAT_UNSUPPORTED);
-	if (chosen && (!first || last < first))
-		return DROP(DROP_NAT_NO_MAPPING);
 	nat_key_of(&key, flow);
 	to->seen_s = nat_now();
 	to->flags = NAT_USED;
@@ -188,10 +186,11 @@ static __always_inline int nat_open(const struct config_value *config, const str
 
 /* Write the addresses of an IPv4 header; returns how its checksum has changed. */
 static __always_inline int write_addresses(struct __sk_buff *skb, __u32 header,
-					   const struct ipv4_pair *from,
-					   const struct ipv4_pair *into, __s64 *difference)
+					   const struct ipv4_pair *from, struct ipv4_pair *into,
+					   __s64 *difference)
 {
-	*difference = bpf_csum_diff((__be32 *)from, sizeof(*from), (__be32 *)into, sizeof(*into), 0);
+	*difference =
+		bpf_csum_diff((__be32 *)from, sizeof(*from), (__be32 *)into, sizeof(*into), 0);
 	if (bpf_skb_store_bytes(skb, header + offsetof(struct iphdr, saddr), into, sizeof(*into),
 				0) ||
 	    bpf_l3_csum_replace(skb, header + offsetof(struct iphdr, check), 0, *difference, 0))
@@ -245,8 +244,7 @@ static __always_inline int write_ports(struct __sk_buff *skb, const struct flow 
 static __always_inline int write_quoted(struct __sk_buff *skb, const struct flow *flow,
 					const struct nat_value *to)
 {
-	struct ipv4_pair from = {.source = flow->destination,
-				 .destination = flow->tracked_source};
+	struct ipv4_pair from = {.source = flow->destination, .destination = flow->tracked_source};
 	struct ipv4_pair into = {.source = to->destination, .destination = to->source};
 	struct ports_pair old = {.source = flow->destination_port,
 				 .destination = flow->source_port};

@@ -2,7 +2,7 @@
 /*
  * outside.h: who an address is that no container has: a host of the cluster, or the world.
  *
- * Public: network_of, outside_identity, node_is_known. Maps: hawse_networks, hawse_nodes,
+ * Public: network_of, network_is_routed, outside_identity, node_is_known. Maps: hawse_networks, hawse_nodes,
  * hawse_prefixes, hawse_config.
  */
 #pragma once
@@ -21,6 +21,17 @@ static __always_inline __u32 network_of(__be32 ipv4)
 	address_from_ipv4(key.address, ipv4);
 	network = hawse_networks.lookup(&key);
 	return network ? network->vni : 0;
+}
+
+/* Do packets of the network that the address is in leave the host with their own addresses? */
+static __always_inline bool network_is_routed(__be32 ipv4)
+{
+	struct network_value *network;
+	struct prefix_key key = {.prefix_bits = PREFIX_BITS_HOST};
+
+	address_from_ipv4(key.address, ipv4);
+	network = hawse_networks.lookup(&key);
+	return network && network->flags & NETWORK_ROUTED;
 }
 
 static __always_inline bool node_is_known(__be32 ipv4)

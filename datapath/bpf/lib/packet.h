@@ -2,7 +2,7 @@
 /*
  * packet.h: finds and checks the headers of a frame.
  *
- * Public: parse_ethernet, parse_ipv4, parse_routed_ipv4, parse_only_ipv4.
+ * Public: parse_ethernet, parse_ipv4, parse_routed_ipv4, parse_only_ipv4, parse_host_ipv4.
  *
  * All return 0 or DROP(). Packet memory is only read here and through helpers written:
  * a program with a direct write gets a prologue that copies every cloned packet, and every TCP
@@ -101,4 +101,12 @@ static __always_inline int parse_only_ipv4(struct __sk_buff *skb, struct iphdr *
 	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
 		return DROP(DROP_UNSUPPORTED_L3);
 	return parse_routed_ipv4(skb, &ethernet, ipv4);
+}
+
+/* Of a packet that may be anything, for the host's stack. */
+static __always_inline int parse_host_ipv4(struct __sk_buff *skb, struct iphdr **ipv4)
+{
+	struct ethhdr *ethernet;
+
+	return parse_ipv4(skb, &ethernet, ipv4);
 }

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * refuse.h: drops a packet and tells its sender at once, who would otherwise wait for a timeout.
- *
- * Public: refuse, refuse_length.
+ * refuse.c: drops a packet and tells its sender at once, who would otherwise wait for a timeout.
  *
  * TCP gets a reset (RFC 9293, 3.10.7.1), anything else an ICMP error (RFC 792; RFC 1191 for the
  * length). The packet itself becomes the answer and goes back through the interface it came from.
  */
-#pragma once
+#include <linux/pkt_cls.h>
 
-#include "echo.h"
-#include "metrics.h"
-#include "transport.h"
+#include "lib/echo.h"
+#include "lib/metrics.h"
+#include "lib/stages.h"
+#include "lib/transport.h"
 
 #define QUOTED_BYTES		   28 /* an IPv4 header and 8 bytes more */
 #define ICMP_PORT_UNREACHABLE	   3
@@ -19,23 +18,19 @@
 #define TCP_OFFSET_WITHOUT_OPTIONS 0x50
 #define ANSWER_TTL		   64
 
-struct reset_frame {
-	struct ethhdr ethernet;
-	struct iphdr ipv4;
-	struct ports_header tcp;
+struct tcp_header {
+	__be16 source;
+	__be16 destination;
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8 offset;
+	__u8 flags;
 	__be16 window;
 	__be16 checksum;
 	__be16 urgent;
-} __attribute__((packed));
+};
 
-struct error_frame {
-	struct ethhdr ethernet;
-	struct iphdr ipv4;
-	struct icmp_header icmp;
-	__u8 quoted[QUOTED_BYTES];
-} __attribute__((packed));
-
-/* The words are checksummed from the stack, where the verifier wants them aligned. */
+/* What the checksum of TCP covers beside the segment. */
 struct pseudo_header {
 	__be32 source;
 	__be32 destination;
@@ -77,7 +72,7 @@ static __always_inline void answer_ipv4(struct iphdr *ipv4, __be32 source, __be3
 
 /* Bytes of the sequence that a segment takes up. */
 static __always_inline __u32 segment_length(const struct __sk_buff *skb, const struct flow *flow,
-					    const struct ports_header *tcp)
+					    const struct tcp_header *tcp)
 {
 	__u32 headers = flow->transport + (tcp->offset >> 4) * 4;
 	__u32 bytes = skb->len > headers ? skb->len - headers : 0;
@@ -89,16 +84,11 @@ static __always_inline int become_reset(struct __sk_buff *skb, const struct flow
 {
 	struct {
 		struct pseudo_header pseudo;
-		struct ports_header tcp;
-		__be16 window;
-		__be16 checksum;
-		__be16 urgent;
-		__u16 none;
+		struct tcp_header tcp;
 	} segment = {};
-	struct ports_header asked = {};
+	struct tcp_header asked = {};
 	struct ethhdr ethernet = {};
 	struct iphdr ipv4 = {};
-	__u32 tcp_bytes = 20;
 	int err;
 
 	if (bpf_skb_load_bytes(skb, flow->transport, &asked, sizeof(asked)))
@@ -107,11 +97,11 @@ static __always_inline int become_reset(struct __sk_buff *skb, const struct flow
 	if (err)
 		return err;
 	answer_ipv4(&ipv4, flow->destination, flow->source, IPPROTO_TCP,
-		    sizeof(ipv4) + tcp_bytes);
+		    sizeof(ipv4) + sizeof(segment.tcp));
 	segment.pseudo.source = flow->destination;
 	segment.pseudo.destination = flow->source;
 	segment.pseudo.protocol = bpf_htons(IPPROTO_TCP);
-	segment.pseudo.length = bpf_htons(tcp_bytes);
+	segment.pseudo.length = bpf_htons(sizeof(segment.tcp));
 	segment.tcp.source = asked.destination;
 	segment.tcp.destination = asked.source;
 	segment.tcp.offset = TCP_OFFSET_WITHOUT_OPTIONS;
@@ -120,14 +110,14 @@ static __always_inline int become_reset(struct __sk_buff *skb, const struct flow
 		segment.tcp.sequence = asked.acknowledged;
 	} else {
 		segment.tcp.flags |= TCP_ACK;
-		segment.tcp.acknowledged = bpf_htonl(bpf_ntohl(asked.sequence) +
-						     segment_length(skb, flow, &asked));
+		segment.tcp.acknowledged =
+			bpf_htonl(bpf_ntohl(asked.sequence) + segment_length(skb, flow, &asked));
 	}
-	segment.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&segment, sizeof(segment), 0));
-	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + tcp_bytes, 0) ||
+	segment.tcp.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&segment, sizeof(segment), 0));
+	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + sizeof(segment.tcp), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN, &ipv4, sizeof(ipv4), 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(ipv4), &segment.tcp, tcp_bytes, 0))
+	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(ipv4), &segment.tcp, sizeof(segment.tcp), 0))
 		return DROP(DROP_WRITE_FAILED);
 	return 0;
 }
@@ -155,8 +145,7 @@ static __always_inline int become_error(struct __sk_buff *skb, const struct flow
 	message.icmp.type = ICMP_UNREACHABLE;
 	message.icmp.code = code;
 	message.icmp.sequence = bpf_htons(mtu_bytes);
-	message.icmp.checksum =
-		fold(bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), 0));
+	message.icmp.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), 0));
 	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + sizeof(message), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN, &ipv4, sizeof(ipv4), 0) ||
@@ -165,29 +154,28 @@ static __always_inline int become_error(struct __sk_buff *skb, const struct flow
 	return 0;
 }
 
-/* Count and report the drop, then send the packet back as the answer to itself. */
-static __always_inline int refuse(struct __sk_buff *skb, const struct flow *flow, int result)
+static __always_inline int refuse(struct __sk_buff *skb, struct handover *handover)
 {
+	struct flow flow = handover->flow;
 	int err;
 
+	hawse_drop(skb, &flow, handover->result);
 	/* Never about an error, a later fragment, or a reset (RFC 1122, 3.2.2). */
-	if (flow->kind != FLOW_STREAM || flow->tcp_flags & TCP_RST)
-		return result;
-	hawse_drop(skb, flow, result);
-	err = flow->protocol == IPPROTO_TCP
-		      ? become_reset(skb, flow)
-		      : become_error(skb, flow, flow->destination, ICMP_PORT_UNREACHABLE, 0);
+	if (flow.kind != FLOW_STREAM || flow.tcp_flags & TCP_RST)
+		return TC_ACT_SHOT;
+	if (handover->mtu_bytes)
+		err = become_error(skb, &flow, handover->address, ICMP_FRAGMENTATION_NEEDED,
+				   handover->mtu_bytes);
+	else if (flow.protocol == IPPROTO_TCP)
+		err = become_reset(skb, &flow);
+	else
+		err = become_error(skb, &flow, handover->address, ICMP_PORT_UNREACHABLE, 0);
 	return err ? TC_ACT_SHOT : bpf_redirect(skb->ifindex, 0);
 }
 
-/* The same for a packet that is too long for the way on. */
-static __always_inline int refuse_length(struct __sk_buff *skb, const struct flow *flow,
-					 __be32 sender, __u16 mtu_bytes, int result)
+int refuse_packet(struct __sk_buff *skb)
 {
-	if (flow->kind != FLOW_STREAM)
-		return result;
-	hawse_drop(skb, flow, result);
-	return become_error(skb, flow, sender, ICMP_FRAGMENTATION_NEEDED, mtu_bytes)
-		       ? TC_ACT_SHOT
-		       : bpf_redirect(skb->ifindex, 0);
+	struct handover *handover = handed_over();
+
+	return handover ? refuse(skb, handover) : TC_ACT_SHOT;
 }
