@@ -15,7 +15,7 @@ from kvstore.codec import encode
 from kvstore.first_read import FirstRead
 from kvstore.own_writes import wait_visible
 from kvstore.store import Compare, Delete, KeyValue, Op, Put, Store, absent, unchanged
-from kvstore.watcher import View
+from kvstore.watcher import Entry, View
 from model.errors import CasFailed, HawseError
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ class RecordSet(Generic[T]):
         self._read_item = read
         self._what = what
         self._first_read = FirstRead(view, what)
+        self._same: dict[str, tuple[KeyValue, T]] = {}
+        """What was compared last and found to be the same: most of it comes again as the same object."""
 
     def all(self) -> Mapping[str, T]:
         """Every record by its key.
@@ -68,14 +70,28 @@ class RecordSet(Generic[T]):
             StoreUnavailable: nothing has been read from the store yet, or it cannot be written.
         """
         self._first_read.require()
-        known = {key: entry.item for key, entry in self._view.items().items() if key in wanted}
-        changes = {key: value for key, value in wanted.items() if self._differs(known.get(key), value, owned)}
+        entries = self._view.items()
+        changes = {key: value for key, value in wanted.items() if self._changes(entries.get(key), key, value, owned)}
+        known = {key: entries[key].item for key in changes if key in entries}
         revision = 0
         for batch in _batches(changes):
             revision = self._write_batch(batch, known, owned, guard)
         if revision:
             wait_visible(self._view, revision)
         return len(changes)
+
+    def _changes(self, entry: Entry[T] | None, key: str, wanted: T | None, owned: Callable[[T], bool]) -> bool:
+        """Whether a record has to be written, and may be, as far as the view knows."""
+        if entry is None:
+            return wanted is not None
+        item, value = self._same.get(key, (None, None))
+        if wanted is not None and item is entry.item and value is wanted:
+            return False
+        if wanted is not None and wanted == entry.value:
+            self._same[key] = (entry.item, wanted)
+            return False
+        self._same.pop(key, None)
+        return owned(entry.value)
 
     def _write_batch(
         self,
@@ -104,7 +120,7 @@ class RecordSet(Generic[T]):
         raise CasFailed(f"others changed the same {self._what} {_ATTEMPTS} times meanwhile")
 
     def _differs(self, item: KeyValue | None, wanted: T | None, owned: Callable[[T], bool]) -> bool:
-        """Whether a record has to be written, and may be."""
+        """The same of a record that was read with a refusal."""
         if item is None:
             return wanted is not None
         try:

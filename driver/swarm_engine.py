@@ -1,7 +1,8 @@
 """What hawse asks of a Swarm's manager: three lists, again and again.
 
-A list of ten thousand tasks has tens of megabytes, and mostly it is the one of half a second before. So an answer whose
-bytes are those of the last one is not read again: the records of the last one are returned, the same objects.
+A list of ten thousand tasks has tens of megabytes, and most of it is as it was half a second before. So an answer is
+only read when its bytes differ from the last one's, and of it only the entries that were not in the last one; for the
+others the records of then are returned, the same objects.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from driver.engine_events import SWARM_FILTERS, SwarmEvent, read_swarm_event
 from driver.engine_http import EngineHttp
 from driver.fields import Fields
 from driver.swarm_records import RUNNING, SwarmNode, SwarmService, SwarmTask
-from model.errors import EngineUnavailable, InvalidInput, NotFound
+from model.errors import EngineUnavailable, InvalidInput, NotFound, ProtocolError
 
 T = TypeVar("T")
 
 LIST_TIMEOUT_S: Final = 3.0
+_ENTRIES: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class SwarmEngine:
@@ -46,15 +48,15 @@ class SwarmEngine:
         self._nodes = _List(self._http, "/nodes", {}, SwarmNode.read, timeout_s)
 
     def swarm_services(self) -> Sequence[SwarmService]:
-        """Every service; the same object as before when nothing has changed."""
+        """Every service; the same objects as before where nothing has changed."""
         return self._services.ask()
 
     def swarm_tasks(self) -> Sequence[SwarmTask]:
-        """Every task that is meant to run; the same object as before when nothing has changed."""
+        """Every task that is meant to run; the same objects as before where nothing has changed."""
         return self._tasks.ask()
 
     def swarm_nodes(self) -> Sequence[SwarmNode]:
-        """Every node; the same object as before when nothing has changed."""
+        """Every node; the same objects as before where nothing has changed."""
         return self._nodes.ask()
 
     def events(self, since_ns: int) -> EventStream[SwarmEvent]:
@@ -80,18 +82,32 @@ class _List(Generic[T]):
         self._read = read
         self._timeout_s = timeout_s
         self._digest = b""
-        self._records: tuple[T, ...] = ()
+        self._known: dict[bytes, T] = {}
+        """What was in the last answer, by a digest of its bytes."""
 
     def ask(self) -> tuple[T, ...]:
         try:
             body = self._http.get_bytes(self._target, self._query, timeout_s=self._timeout_s)
-            digest = hashlib.blake2b(body).digest()
+            digest = _digest(body)
             if digest != self._digest:
-                entries = Fields({"answer": msgspec.json.decode(body)}).nested_list("answer")
-                self._records = tuple(map(self._read, entries))
+                entries = {_digest(entry): (number, entry) for number, entry in enumerate(_ENTRIES.decode(body))}
+                self._known = {
+                    key: self._known.get(key) or self._read_entry(number, entry)
+                    for key, (number, entry) in entries.items()
+                }
                 self._digest = digest
         except NotFound as err:
             raise EngineUnavailable(str(err)) from err
         except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise EngineUnavailable(f"the engine's answer to {self._target} cannot be read: {err}") from err
-        return self._records
+        return tuple(self._known.values())
+
+    def _read_entry(self, number: int, entry: msgspec.Raw) -> T:
+        value = msgspec.json.decode(entry)
+        if not isinstance(value, dict):
+            raise ProtocolError(f"[{number}]: expected an object")
+        return self._read(Fields(value, f"[{number}]"))
+
+
+def _digest(data: bytes | msgspec.Raw) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

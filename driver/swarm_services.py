@@ -4,8 +4,9 @@
    every second whether that key is free; agents of workers, and of hosts without a Swarm, ask their engine now and then
    whether they are managers now, and nothing else.
 2. The one that leads asks for all services, tasks and nodes, several times a second: of tasks the API has no events. It
-   asks at once when the engine tells of a service, a node or a container of its own; more often for some seconds after
-   something has changed; and it never spends more than a twentieth of its time on that (:class:`Pace`).
+   asks at once when the engine tells of a service, a node or a container of its own, and more often for some seconds
+   after that and after every change. It spends at most a twentieth of its time on that, a fifth while something changes
+   (:class:`Pace`); with a hundred tasks it is a fiftieth.
 3. It writes what differs from the store, in transactions that hold only as long as it leads.
 
 **A task is drained in time**, because the Swarm waits 2 s between «desired state: shutdown», which is seen here, and
@@ -45,7 +46,7 @@ from driver.engine_events import SwarmEvent
 from driver.event_follower import EventFollower, SendsEvents
 from driver.swarm_memory import AsksEngine
 from driver.swarm_records import SwarmNode, SwarmService, SwarmTask
-from driver.swarm_state import LostHosts, SwarmLists, services_of
+from driver.swarm_state import KnownServices, LostHosts, SwarmLists
 from kvstore.watcher import View
 from model.clock import Clock
 from model.errors import CasFailed, EngineUnavailable, HawseError
@@ -84,10 +85,12 @@ class Pace:
     """Between questions otherwise."""
     busy_for_s: float = 10.0
     """How long after a change it counts as changing."""
+    event_busy_for_s: float = 2.0
+    """The same after an event."""
     share: int = 20
     """The time between questions is at least so many times what the last ones took: they take 5 % of the time."""
-    event_share: int = 4
-    """The same for questions that an event causes: 20 % of the time, while there are many events."""
+    busy_share: int = 4
+    """The same while something changes, and between questions that events cause: 20 %."""
     silent_s: float = 3.0
     """Who has got no answer for so long gives up the lead."""
     candidate_s: float = 1.0
@@ -99,7 +102,7 @@ class Pace:
 
     def wait_s(self, took_s: float, *, busy: bool) -> float:
         """How long to wait after questions that took ``took_s``."""
-        return max(self.busy_s if busy else self.idle_s, self.share * took_s)
+        return max(self.busy_s, self.busy_share * took_s) if busy else max(self.idle_s, self.share * took_s)
 
 
 class SwarmFollower:
@@ -145,11 +148,12 @@ class SwarmFollower:
         self._leads = False
         self._is_manager = False
         self._hosts = LostHosts()
+        self._known = KnownServices()
         self._events: EventFollower[SwarmEvent] | None = None
         self._written: tuple[object, ...] = ()
         self._checked_at_s = 0.0
         self._answered_at_s = 0.0
-        self._changed_at_s = 0.0
+        self._busy_until_s = 0.0
         self._rest_until_s = 0.0
         self._woken = threading.Event()
         self._stopping = threading.Event()
@@ -195,8 +199,10 @@ class SwarmFollower:
     def _rest(self, wait_s: float) -> None:
         if self._woken.wait(wait_s):
             self._woken.clear()
+            now_s = self._clock.monotonic_s()
+            self._busy_until_s = max(self._busy_until_s, now_s + self._pace.event_busy_for_s)
             # Events come in swarms.
-            self._stopping.wait(max(0.0, self._rest_until_s - self._clock.monotonic_s()))
+            self._stopping.wait(max(0.0, self._rest_until_s - now_s))
 
     def _failed(self, reason: str) -> float:
         problem = f"the Swarm's services are not followed: {reason}"
@@ -238,7 +244,8 @@ class SwarmFollower:
         self._leads = True
         self._written = ()
         self._hosts = LostHosts()
-        self._checked_at_s = self._changed_at_s = self._clock.monotonic_s()
+        self._checked_at_s = self._clock.monotonic_s()
+        self._busy_until_s = self._checked_at_s + self._pace.busy_for_s
         self._events = EventFollower(
             self._manager,
             on_stream=self._woken.set,
@@ -279,9 +286,8 @@ class SwarmFollower:
         took_s += self._write(said)
         self._problem = None
         now_s = self._clock.monotonic_s()
-        self._rest_until_s = now_s + self._pace.event_share * took_s
-        busy = now_s < self._changed_at_s + self._pace.busy_for_s
-        return self._pace.wait_s(took_s, busy=busy)
+        self._rest_until_s = now_s + self._pace.busy_share * took_s
+        return self._pace.wait_s(took_s, busy=now_s < self._busy_until_s)
 
     def _ask(self) -> SwarmLists:
         # Tasks last: one that is new stands in a service that is known.
@@ -324,7 +330,7 @@ class SwarmFollower:
         if basis == self._written:
             return 0.0
         started_s = self._clock.monotonic_s()
-        services = services_of(said, [entry.value for entry in views.networks.items().values()])
+        services = self._known.look(said, [entry.value for entry in views.networks.items().values()])
         gone = self._hosts.look(
             said.nodes,
             [entry.value for entry in views.nodes.items().values()],
@@ -340,6 +346,6 @@ class SwarmFollower:
             self._checked_at_s = 0.0  # somebody else may lead: look before the next question
             raise
         if changed:
-            self._changed_at_s = self._clock.monotonic_s()
+            self._busy_until_s = self._clock.monotonic_s() + self._pace.busy_for_s
         self._written = basis
         return took_s

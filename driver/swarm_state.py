@@ -1,4 +1,4 @@
-"""What a Swarm's lists mean in hawse's words: services with their backends, and the hosts that are lost. Pure."""
+"""What a Swarm's lists mean in hawse's words: services with their backends, and the hosts that are lost."""
 
 from __future__ import annotations
 
@@ -27,37 +27,54 @@ class SwarmLists:
     nodes: Sequence[SwarmNode]
 
 
-def services_of(said: SwarmLists, networks: Iterable[Network]) -> Sequence[Service]:
-    """The services that have a virtual address in one of our networks.
+class KnownServices:
+    """The services that have a virtual address in one of our networks; remembers them, most are the same next time.
 
     Networks are known by Docker's ids, which :meth:`driver.service.NetworkService.allocate_network` has noted before a
     service can be in one. Not by their subnets: Docker's own overlays may have the same. ``ingress`` is none of ours.
     """
-    pools = {docker_id: network.pool for network in networks for _, docker_id in network.docker_ids}
-    hosts = {node.node_id: node for node in said.nodes}
-    tasks: dict[ServiceId, list[SwarmTask]] = defaultdict(list)
-    for task in said.tasks:
-        if task.service_id is not None:
-            tasks[task.service_id].append(task)
-    found = []
-    for service in said.services:
-        places = _places(service, pools)
-        if not places:
-            continue
-        found.append(
-            Service(
-                service_id=service.service_id,
-                name=service.name,
-                source=ServiceSource.SWARM,
-                addresses=tuple(places.values()),
-                affinity=service.labels.get(AFFINITY_LABEL, "").lower() == "true",
-                tasks=tuple(
-                    _task(service, task, places, hosts.get(task.node_id))
-                    for task in sorted(tasks[service.service_id], key=lambda one: (one.slot, one.node_id, one.task_id))
-                ),
-            )
-        )
-    return found
+
+    def __init__(self) -> None:
+        self._known: dict[ServiceId, tuple[tuple[object, ...], Service]] = {}
+
+    def look(self, said: SwarmLists, networks: Iterable[Network]) -> Sequence[Service]:
+        """Work out all services; those that have not changed are the same objects as before."""
+        pools = {docker_id: network.pool for network in networks for _, docker_id in network.docker_ids}
+        hosts = {node.node_id: node for node in said.nodes}
+        tasks: dict[ServiceId, list[SwarmTask]] = defaultdict(list)
+        for task in said.tasks:
+            if task.service_id is not None:
+                tasks[task.service_id].append(task)
+        known, self._known = self._known, {}
+        for service in said.services:
+            places = _places(service, pools)
+            if not places:
+                continue
+            own = tasks[service.service_id]
+            basis = (service, places, own, [hosts.get(task.node_id) for task in own])
+            before = known.get(service.service_id)
+            made = before[1] if before is not None and before[0] == basis else _service(service, places, own, hosts)
+            self._known[service.service_id] = (basis, made)
+        return [service for _, service in self._known.values()]
+
+
+def _service(
+    service: SwarmService,
+    places: Mapping[DockerNetworkId, VirtualAddress],
+    tasks: Iterable[SwarmTask],
+    hosts: Mapping[str, SwarmNode],
+) -> Service:
+    return Service(
+        service_id=service.service_id,
+        name=service.name,
+        source=ServiceSource.SWARM,
+        addresses=tuple(places.values()),
+        affinity=service.labels.get(AFFINITY_LABEL, "").lower() == "true",
+        tasks=tuple(
+            _task(service, task, places, hosts.get(task.node_id))
+            for task in sorted(tasks, key=lambda one: (one.slot, one.node_id, one.task_id))
+        ),
+    )
 
 
 def _places(

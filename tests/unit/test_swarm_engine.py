@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,11 +46,11 @@ def test_services_nodes_and_tasks_that_are_meant_to_run_are_listed(socket: Path)
     assert [("s1", "ready")] == [(one.hostname, one.state) for one in engine.swarm_nodes()]
 
 
-def test_an_answer_that_is_the_last_one_is_not_read_again(socket: Path, swarm: FakeSwarm) -> None:
+def test_an_entry_that_has_not_changed_is_not_read_again(socket: Path, swarm: FakeSwarm) -> None:
     engine = SwarmEngine(socket)
     before = engine.swarm_tasks()
 
-    assert before is engine.swarm_tasks()
+    assert before[0] is engine.swarm_tasks()[0]
     swarm.tasks[0]["Status"]["State"] = "failed"
     assert ["failed"] == [one.state for one in engine.swarm_tasks()]
 
@@ -67,7 +68,7 @@ def test_an_answer_that_cannot_be_read_is_refused_whole(socket: Path, swarm: Fak
     swarm.tasks.append({"ID": ""})
     swarm.tasks[-1]["DesiredState"] = "running"
 
-    with pytest.raises(EngineUnavailable, match=r"/tasks cannot be read: answer\[1\].ID: missing"):
+    with pytest.raises(EngineUnavailable, match=r"/tasks cannot be read: \[1\].ID: missing"):
         SwarmEngine(socket).swarm_tasks()
 
 
@@ -80,11 +81,25 @@ def test_what_happens_to_services_nodes_and_containers_is_told(socket: Path, doc
         assert next(events).time_ns >= since_ns
 
 
-def test_ten_thousand_tasks_are_compared_in_a_moment(socket: Path, swarm: FakeSwarm) -> None:
+@pytest.mark.parametrize("answer", [{"ID": "x"}, ["x"], None], ids=str)
+def test_an_answer_that_is_no_list_of_objects_is_refused(
+    socket: Path, swarm: FakeSwarm, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    monkeypatch.setattr("driver.swarm_engine.EngineHttp.get_bytes", lambda *_, **__: json.dumps(answer).encode())
+
+    with pytest.raises(EngineUnavailable, match="/nodes cannot be read"):
+        SwarmEngine(socket).swarm_nodes()
+
+
+def test_of_ten_thousand_tasks_only_those_that_changed_are_read(socket: Path, swarm: FakeSwarm) -> None:
     swarm.tasks = [
         swarm_objects.task("web", number, f"10.1.{number // 250}.{number % 250}/16") for number in range(10_000)
     ]
     engine = SwarmEngine(socket, timeout_s=30)
+    before = engine.swarm_tasks()
+    swarm.tasks[77]["Status"]["State"] = "failed"
 
-    assert 10_000 == len(engine.swarm_tasks())
-    assert engine.swarm_tasks() is engine.swarm_tasks()
+    after = engine.swarm_tasks()
+
+    assert 10_000 == len(after)
+    assert [77] == [number for number in range(10_000) if before[number] is not after[number]]

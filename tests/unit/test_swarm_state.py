@@ -12,7 +12,7 @@ import pytest
 
 from driver.fields import Fields
 from driver.swarm_records import SwarmNode, SwarmService, SwarmTask
-from driver.swarm_state import LostHosts, SwarmLists, services_of
+from driver.swarm_state import KnownServices, LostHosts, SwarmLists
 from model.errors import ProtocolError
 from model.ids import DockerNetworkId, NodeName, Vni
 from model.networks import Network
@@ -38,7 +38,7 @@ def lists(
 
 
 def of(said: SwarmLists, *networks: Network) -> list[Service]:
-    return list(services_of(said, networks or [NETWORK]))
+    return list(KnownServices().look(said, networks or [NETWORK]))
 
 
 def test_a_service_has_its_address_and_its_tasks_in_our_network() -> None:
@@ -137,6 +137,21 @@ def test_in_two_networks_a_service_has_two_addresses_and_its_tasks_one_in_each()
 
     assert [(other, "10.2.0.2"), (POOL, "10.1.0.2")] == [(one.network, str(one.address)) for one in web.addresses]
     assert ["10.2.0.5", "10.1.0.5"] == [str(address) for address in web.tasks[0].addresses]
+
+
+def test_services_that_have_not_changed_are_the_same_objects() -> None:
+    known = KnownServices()
+    services = [swarm_objects.service("web"), swarm_objects.service("db", vip="10.1.0.3/24")]
+    tasks = [swarm_objects.task("web", 1, "10.1.0.5/24"), swarm_objects.task("db", 1, "10.1.0.6/24", node="s2")]
+    nodes = [swarm_objects.node("s1", "192.0.2.1"), swarm_objects.node("s2", "192.0.2.2")]
+    web, db = known.look(lists(services, tasks, nodes), [NETWORK])
+    nodes[1]["Status"]["State"] = "down"
+
+    web_again, db_again = known.look(lists(services, tasks, nodes), [NETWORK])
+
+    assert web is web_again
+    assert db == replace(db_again, tasks=(replace(db_again.tasks[0], active=True),))
+    assert [] == known.look(lists(services, tasks, nodes), [])
 
 
 def test_a_task_of_a_global_service_is_named_by_its_node() -> None:
