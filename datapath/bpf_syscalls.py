@@ -1,4 +1,4 @@
-"""The bpf(2) operations that the agent needs, through libbpf: pins, maps, test runs, probes.
+"""The bpf(2) operations that the agent needs, through libbpf: pins, maps, links to control groups, test runs, probes.
 
 bcc offers neither pinning nor opening of pinned objects, and it brings LLVM into the process; libbpf.so.1 does neither.
 Everything here takes and gives file descriptors and bytes; what the bytes mean is the business of :mod:`datapath.maps`.
@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 MAP_UPDATE_ANY: Final = 0
+
+_INSTRUCTION_BYTES: Final = 8
+_PASS: Final = bytes.fromhex("b7000000010000009500000000000000")
+"""``r0 = 1; exit``."""
 
 
 class _MapInfo(ctypes.Structure):
@@ -48,6 +52,34 @@ class _MapOptions(ctypes.Structure):
     ]
 
 
+class _ProgramInfo(ctypes.Structure):
+    """The first fields of ``struct bpf_prog_info``; they never move."""
+
+    _fields_: ClassVar = [("type", ctypes.c_uint32), ("id", ctypes.c_uint32)]
+
+
+class _LinkInfo(ctypes.Structure):
+    """The first fields of ``struct bpf_link_info`` of a link to a control group."""
+
+    _fields_: ClassVar = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("cgroup_id", ctypes.c_uint64),
+    ]
+
+
+class _ProgramOptions(ctypes.Structure):
+    """The first fields of ``struct bpf_prog_load_opts`` of libbpf 1.0."""
+
+    _fields_: ClassVar = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_uint32),
+    ]
+
+
 class _RunOptions(ctypes.Structure):
     """``struct bpf_test_run_opts`` of libbpf 1.0."""
 
@@ -77,6 +109,15 @@ class MapInfo:
     key_bytes: int
     value_bytes: int
     max_entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkInfo:
+    """What the kernel says of a program's link to a control group."""
+
+    program_id: int
+    cgroup_id: int
+    """Inode of its folder; 0 when the control group is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,3 +287,41 @@ def create_map(
 def open_map_by_id(number: int) -> int:
     """Open a map that another map names; the caller closes the file descriptor."""
     return _check(_libbpf().bpf_map_get_fd_by_id(number), f"open map {number}")
+
+
+def program_id(fd: int) -> int:
+    """The kernel's number of a program."""
+    info = _ProgramInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _check(_libbpf().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "describe program")
+    return int(info.id)
+
+
+def link_to_cgroup(program_fd: int, cgroup_fd: int, hook: int) -> int:
+    """Attach a program beside those of others; it stays as long as the link is open or pinned. The caller closes it."""
+    return _check(_libbpf().bpf_link_create(program_fd, cgroup_fd, hook, None), "attach to control group")
+
+
+def update_link(link_fd: int, program_fd: int) -> None:
+    """Put another program in the place of the one that is attached, at once."""
+    _check(_libbpf().bpf_link_update(link_fd, program_fd, None), "replace program at control group")
+
+
+def link_info(fd: int) -> LinkInfo:
+    """Describe an open link to a control group."""
+    info = _LinkInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    _check(_libbpf().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "describe link")
+    return LinkInfo(program_id=info.prog_id, cgroup_id=info.cgroup_id)
+
+
+def program_loads(program_type: int, *, hook: int) -> bool:
+    """Load a tiny program for this hook that lets everything pass, and say whether the kernel takes it."""
+    options = _ProgramOptions(sz=ctypes.sizeof(_ProgramOptions), expected_attach_type=hook)
+    fd = _libbpf().bpf_prog_load(
+        program_type, b"hawse_probe", b"GPL", _PASS, len(_PASS) // _INSTRUCTION_BYTES, ctypes.byref(options)
+    )
+    if fd < 0:
+        return False
+    os.close(fd)
+    return True

@@ -9,10 +9,10 @@ from typing import Final
 
 from datapath import bpf_syscalls, pins
 from datapath.api import Feature
+from datapath.cgroup import CANDIDATES, find_cgroup
 from model.errors import DatapathError
 
 _SCHED_CLS: Final = 3
-_CGROUP_SOCK_ADDR: Final = 18
 
 _HASH: Final = 1
 _RING_BUFFER: Final = 27
@@ -22,7 +22,6 @@ _SKB_SET_TUNNEL_KEY: Final = 21
 _SKB_SET_TUNNEL_OPT: Final = 30
 _REDIRECT_NEIGH: Final = 152
 _REDIRECT_PEER: Final = 155
-_BIND: Final = 64
 
 
 def probe_features(root: Path) -> Sequence[Feature]:
@@ -40,7 +39,7 @@ def probe_features(root: Path) -> Sequence[Feature]:
         _feature("redirect_neigh", lambda: _helper(_SCHED_CLS, _REDIRECT_NEIGH), required=False),
         _feature("ring buffer", _ring_buffer, required=False),
         _feature("cgroup v2", _cgroup_v2, required=False),
-        _feature("socket address hooks", lambda: _helper(_CGROUP_SOCK_ADDR, _BIND), required=False),
+        _feature("socket address hooks", _socket_address_hooks, required=False),
         _feature("BTF", _btf, required=False),
     ]
 
@@ -79,10 +78,17 @@ def _bpf_file_system(root: Path) -> str:
     )
 
 
+def _socket_address_hooks() -> str:
+    missing = [
+        kind.name.lower()
+        for kind in pins.ProgramKind
+        if kind.optional and not bpf_syscalls.program_loads(kind.program_type, hook=kind.hook)
+    ]
+    return f"the kernel takes no programs for {', '.join(missing)}; needs CONFIG_CGROUP_BPF" if missing else ""
+
+
 def _cgroup_v2() -> str:
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    mounted = any(line.partition(" - ")[2].startswith("cgroup2 ") for line in mounts)
-    return "" if mounted else "not mounted"
+    return "" if find_cgroup() else f"not mounted at any of {', '.join(map(str, CANDIDATES))}"
 
 
 def _btf() -> str:

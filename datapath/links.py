@@ -44,6 +44,7 @@ _IFLA_VXLAN_GBP: Final = 23
 _IFLA_VXLAN_COLLECT_METADATA: Final = 25
 
 _IFINFO: Final = struct.Struct("=BxHiII")
+_ARPHRD_ETHER: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class Link:
     kind: str
     info: bytes
     """What only this kind has, not yet read."""
+    ethernet: bool
+    """Whether its packets are Ethernet frames."""
 
 
 class Links:
@@ -275,7 +278,7 @@ def _no_link_local_addresses() -> tuple[str, object]:
 
 def _link(payload: bytes) -> Link:
     """Read ``struct ifinfomsg`` and the few attributes we use; pyroute2 would read all of them."""
-    _, _, ifindex, flags, _ = _IFINFO.unpack_from(payload)
+    _, kind, ifindex, flags, _ = _IFINFO.unpack_from(payload)
     found = dict(attributes(payload[_IFINFO.size :]))
     info = dict(attributes(found.get(_IFLA_LINKINFO, b"")))
     return Link(
@@ -288,6 +291,7 @@ def _link(payload: bytes) -> Link:
         peer_elsewhere=_IFLA_LINK_NETNSID in found,
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),
         info=info.get(_IFLA_INFO_DATA, b""),
+        ethernet=kind == _ARPHRD_ETHER,
     )
 
 

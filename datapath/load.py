@@ -27,7 +27,6 @@ from datapath.pins import Pins
 from model.errors import AbiMismatch, HawseError, ProgramLoadError
 
 EXIT_ABI_MISMATCH = 3
-_NO_HOOK = -1
 
 
 def load(where: Pins, folder: Path = source.FOLDER) -> None:
@@ -77,6 +76,8 @@ def _pin_programs(module: Any, where: Pins, digest: str) -> None:
     try:
         _fill_stages(module, unfinished)
         for name, kind in pins.PROGRAMS.items():
+            if kind.optional and not bpf_syscalls.program_loads(kind.program_type, hook=kind.hook):
+                continue
             bpf_syscalls.pin(_load_program(module, name, kind), unfinished / name)
         if not target.exists():
             unfinished.rename(target)
@@ -93,9 +94,8 @@ def _fill_stages(module: Any, folder: Path) -> None:
 
 
 def _load_program(module: Any, name: str, kind: pins.ProgramKind) -> int:
-    hook = _NO_HOOK if kind.hook is None else kind.hook
     try:
-        return int(module.load_func(name, kind.program_type, attach_type=hook).fd)
+        return int(module.load_func(name, kind.program_type, attach_type=kind.hook).fd)
     except Exception as error:  # bcc raises nothing more specific
         raise ProgramLoadError(f"load BPF program {name}: {error}") from error
 

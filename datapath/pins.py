@@ -35,15 +35,20 @@ class ProgramKind(enum.Enum):
     Numbers: ``enum bpf_prog_type`` and ``enum bpf_attach_type`` of linux/bpf.h.
     """
 
-    INTERFACE = (3, None)
+    INTERFACE = (3, -1)
     CONNECT4 = (18, 10)
     SENDMSG4 = (18, 14)
     RECVMSG4 = (18, 19)
     GETPEERNAME4 = (18, 29)
 
-    def __init__(self, program_type: int, hook: int | None) -> None:
+    def __init__(self, program_type: int, hook: int) -> None:
         self.program_type = program_type
         self.hook = hook
+
+    @property
+    def optional(self) -> bool:
+        """Whether a kernel that has nothing of the kind will do."""
+        return self is not ProgramKind.INTERFACE
 
 
 PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,16 +34,21 @@ class Programs:
     from_overlay: int
     from_underlay: int
     from_loopback: int
-    service_connect4: int
-    service_sendmsg4: int
-    service_recvmsg4: int
-    service_getpeername4: int
+    for_sockets: Mapping[str, int]
+    """By name; those that the kernel takes."""
 
     def close(self) -> None:
         """Release the file descriptors; once."""
-        for name in pins.PROGRAMS:
+        for fd in (
+            self.from_container,
+            self.from_host,
+            self.from_overlay,
+            self.from_underlay,
+            self.from_loopback,
+            *self.for_sockets.values(),
+        ):
             with contextlib.suppress(OSError):
-                os.close(getattr(self, name))
+                os.close(fd)
 
 
 def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
@@ -54,12 +60,18 @@ def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
     """
     digest = source.build(where, folder).digest
     pinned = where.programs(digest)
-    missing = not all((pinned / name).exists() for name in pins.PROGRAMS)
+    required = [name for name, kind in pins.PROGRAMS.items() if not kind.optional]
+    missing = not all((pinned / name).exists() for name in required)
     if missing:
         _load(where, folder)
     try:
-        fds = {name: bpf_syscalls.open_pinned(pinned / name) for name in pins.PROGRAMS}
-        return Programs(digest=digest, compiled=missing, **fds)
+        fds = {name: bpf_syscalls.open_pinned(pinned / name) for name in required}
+        for_sockets = {
+            name: bpf_syscalls.open_pinned(pinned / name)
+            for name, kind in pins.PROGRAMS.items()
+            if kind.optional and (pinned / name).exists()
+        }
+        return Programs(digest=digest, compiled=missing, for_sockets=for_sockets, **fds)
     except OSError as error:
         raise DatapathError(str(error.strerror)) from error
 

@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,9 +33,11 @@ MAIN_TABLE: Final = 254
 _SCOPE_LINK: Final = 253
 _UNICAST: Final = 1
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
+_NEXT_HOP: Final = struct.Struct("=HBBi")
 _RTA_DST: Final = 1
 _RTA_OIF: Final = 4
 _RTA_PRIORITY: Final = 6
+_RTA_MULTIPATH: Final = 9
 _RTA_TABLE: Final = 15
 _GONE: Final = frozenset({errno.ESRCH, errno.ENODEV})
 
@@ -50,6 +52,8 @@ class Route:
     """Who made it."""
     ifindex: int | None
     """None for one that leads into no single interface."""
+    ifindexes: frozenset[int]
+    """All interfaces that it leads into."""
     metric: int
 
 
@@ -74,6 +78,7 @@ def ipv4_routes(netlink: Netlink) -> Sequence[Route]:
                 table=_number(parts[_RTA_TABLE]) if _RTA_TABLE in parts else table,
                 protocol=protocol,
                 ifindex=_number(parts[_RTA_OIF]) if _RTA_OIF in parts else None,
+                ifindexes=frozenset(_interfaces(parts)),
                 metric=_number(parts.get(_RTA_PRIORITY, b"")),
             )
         )
@@ -127,6 +132,17 @@ class Routes:
             for route in ipv4_routes(self._netlink)
             if route.protocol == _OUR_PROTOCOL and route.ifindex == ifindex
         }
+
+
+def _interfaces(parts: Mapping[int, bytes]) -> Iterator[int]:
+    """Where a route leads, by one way or by several."""
+    if _RTA_OIF in parts:
+        yield _number(parts[_RTA_OIF])
+    ways = parts.get(_RTA_MULTIPATH, b"")
+    while len(ways) >= _NEXT_HOP.size:
+        length, _, _, ifindex = _NEXT_HOP.unpack_from(ways)
+        yield ifindex
+        ways = ways[max(length, _NEXT_HOP.size) :]
 
 
 def _number(value: bytes) -> int:

@@ -55,7 +55,7 @@ def find_underlay(*, address: IPAddress | None, ifname: str | None, hint: IPAddr
     """
     with contextlib.closing(Netlink()) as netlink:
         links = {link.ifindex: link for link in Links(netlink).all()}
-        found = _addresses(netlink)
+        found = addresses(netlink)
         if address is not None:
             index = next((index for ip, index in found if ip == address), None)
             if index is None:
@@ -80,11 +80,11 @@ def _underlay(address: IPAddress, link: Link) -> Underlay:
     return Underlay(address=address, ifname=link.ifname, mtu_bytes=link.mtu_bytes)
 
 
-def _addresses(netlink: Netlink) -> Sequence[tuple[IPAddress, int]]:
-    """IPv4 addresses that other hosts may know, with the index of their interface."""
+def addresses(netlink: Netlink) -> Sequence[tuple[ipaddress.IPv4Address, int]]:
+    """IPv4 addresses that other hosts may know, with the index of their interface; primary ones first of each."""
     message = ifaddrmsg()
     message["family"] = socket.AF_INET
-    found: list[tuple[IPAddress, int]] = []
+    found: list[tuple[ipaddress.IPv4Address, int]] = []
     for payload in netlink.dump("list addresses", Request(message, _RTM_GETADDR)):
         family, _, _, scope, index = _IFADDRMSG.unpack_from(payload)
         parts = dict(attributes(payload[_IFADDRMSG.size :]))
