@@ -112,7 +112,7 @@ class HostPorts:
             if others and all(one.waiting for one in others):
                 return Hold(port, None)
             owner = self._owner(others)
-            raise PortInUse(f"{_name(protocol, port, address)} is used by {owner} on this host", owner=owner) from err
+            raise PortInUse(f"{_name(protocol, port, address)} is used by {owner}", owner=owner) from err
         return Hold(port, bound)
 
     def _hold_any(self, protocol: Protocol, address: IPv4Address | None) -> Hold:
@@ -147,10 +147,10 @@ class HostPorts:
                 return "hawse itself"
             path = cgroup_path(one.cgroup, self._cgroup) if self._cgroup else None
             if path is not None:
-                return owner_of_cgroup(path)
+                return f"{owner_of_cgroup(path)} on this host"
         if present and present[0].uid:
-            return f"a process of user {present[0].uid}"
-        return "a process"
+            return f"a process of this host (user {present[0].uid})"
+        return "a process of this host"
 
 
 def _socket(protocol: Protocol) -> socket.socket:

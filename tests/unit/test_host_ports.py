@@ -65,7 +65,7 @@ def test_a_port_that_a_process_has_is_refused_with_its_owner(
     with pytest.raises(PortInUse, match=rf"^port {port}/{protocol.name.lower()}( of 127\.0\.0\.1)? is used by ") as err:
         HostPorts().hold(protocol, port, address)
 
-    assert err.value.owner in {"hawse itself", "a process"}
+    assert err.value.owner in {"hawse itself", "a process of this host"}
 
 
 def test_one_address_of_the_host_does_not_concern_another(opened: ExitStack) -> None:
@@ -154,6 +154,20 @@ def test_a_cgroup_is_found_by_its_number(tmp_path: Path) -> None:
 )
 def test_a_cgroup_is_named_for_people(path: str, owner: str) -> None:
     assert owner == owner_of_cgroup(path)
+
+
+@pytest.mark.parametrize(("uid", "said"), [(0, "a process of this host"), (1000, "a process of this host (user 1000)")])
+def test_an_owner_without_a_cgroup_of_its_own_is_a_process(
+    opened: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, said: str
+) -> None:
+    port = server(opened, Protocol.TCP)
+    one = HostSocket(address=LOOPBACK, waiting=False, uid=uid, inode=1, cgroup=1)
+    monkeypatch.setattr(host_ports, "sockets_at", lambda *_: [one])
+
+    with pytest.raises(PortInUse) as caught:
+        HostPorts(cgroup=tmp_path).hold(Protocol.TCP, port, None)
+
+    assert f"port {port}/tcp is used by {said}" == str(caught.value)
 
 
 def test_the_owner_is_the_service_whose_cgroup_has_the_socket(
