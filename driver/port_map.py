@@ -29,7 +29,7 @@ def read_port_map(options: Fields) -> tuple[PortRequest, ...]:
 
     Raises:
         ProtocolError: an entry has another form.
-        InvalidInput: an entry asks for what hawse cannot do: IPv6, another protocol.
+        InvalidInput: an entry asks for what hawse cannot do: IPv6, another protocol, another port of SCTP.
     """
     requests: list[PortRequest] = []
     every_ipv6: list[PortRequest] = []
@@ -64,6 +64,11 @@ def _request(entry: Fields, host_address: IPv4Address | None) -> PortRequest:
         raise InvalidInput(f"{entry.path}.Port: 0 is not a port of a container")
     if last < first or (last and not first):
         raise InvalidInput(f"{entry.path}: host ports {first}-{last} are no range")
+    if number == Protocol.SCTP and not first == last == port:
+        # Its checksum covers the ports, and no BPF helper can compute it anew.
+        raise InvalidInput(
+            f"port {port}/sctp can only be published as the same port of the host: -p {port}:{port}/sctp"
+        )
     return PortRequest(
         port=port, protocol=protocol, first_host_port=first, last_host_port=last, host_address=host_address
     )

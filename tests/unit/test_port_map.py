@@ -26,8 +26,11 @@ ADDRESSES = st.one_of(
 def entries(draw: st.DrawFn) -> dict[str, object]:
     """One entry as engines send it."""
     first, last = sorted((draw(PORTS), draw(PORTS)))
+    proto = draw(st.sampled_from(list(PROTOCOLS)))
+    if PROTOCOLS[proto] == "sctp":
+        return port(first, first, proto=proto, host_ip=draw(ADDRESSES))
     start, end = draw(st.sampled_from([(0, 0), (first, first), (first, last), (first, 0)]))
-    return port(draw(PORTS), start, end, proto=draw(st.sampled_from(list(PROTOCOLS))), host_ip=draw(ADDRESSES))
+    return port(draw(PORTS), start, end, proto=proto, host_ip=draw(ADDRESSES))
 
 
 def read(*ports: object) -> tuple[PortRequest, ...]:
@@ -110,6 +113,9 @@ def test_every_ipv6_address_beside_every_ipv4_one_is_passed_over() -> None:
         (port(80, 8080, host_ip="224.0.0.1"), "224.0.0.1: it is no address of a host"),
         (port(80, 8080, host_ip="255.255.255.255"), "it is no address of a host"),
         (port(80, 8080, proto=1), "protocol 1 has no ports to publish"),
+        (port(80, 8080, proto=132), "port 80/sctp can only be published as the same port of the host: -p 80:80/sctp"),
+        (port(80, 0, proto=132), "port 80/sctp can only be published as the same port"),
+        (port(80, 80, 90, proto=132), "port 80/sctp can only be published as the same port"),
         (port(0, 8080), "portmap[0].Port: 0 is not a port of a container"),
         (port(80, 8080, 8079), "host ports 8080-8079 are no range"),
         (port(80, 0, 8079), "host ports 0-8079 are no range"),
