@@ -60,6 +60,14 @@ class VirtualAddresses(Protocol):
         """The key of a virtual address, if this holder has it."""
         ...
 
+    def virtual_addresses(self) -> Sequence[tuple[IPNetwork, IPAddress, str]]:
+        """All virtual addresses, each with its holder."""
+        ...
+
+    def release_hold(self, pool: IPNetwork, address: IPAddress, holder: str) -> None:
+        """Take a holder off an address."""
+        ...
+
 
 class LabelServices:
     """Writes the records of services of labels.
@@ -97,6 +105,7 @@ class LabelServices:
         self._addresses = addresses
         self._node = node
         self._unused: Overdue[ServiceId] = Overdue(grace_s, clock.monotonic_s)
+        self._orphans: Overdue[tuple[IPNetwork, IPAddress, str]] = Overdue(grace_s, clock.monotonic_s)
         self._plan = LabelPlan()
         self._failures: tuple[str, ...] = ()
         self._worker = ViewWorker(
@@ -125,7 +134,9 @@ class LabelServices:
         return self._failures
 
     def collect(self) -> None:
-        """Remove services whose name no container has said for a while; for the leader, regularly.
+        """Remove services whose name no container has said for a while, and addresses that no service has.
+
+        For the leader, regularly.
 
         Raises:
             StoreError: etcd is away; it is for the next look.
@@ -143,6 +154,16 @@ class LabelServices:
             # With its network the address went too.
             if ident in overdue or not self._has_network(entry.value):
                 self._remove(entry)
+        # Somebody may have deleted a record by hand.
+        used = {
+            (virtual.network, virtual.address, service_holder(entry.value.service_id))
+            for entry in self._services.items().values()
+            for virtual in entry.value.addresses
+        }
+        held = self._addresses.virtual_addresses()
+        for pool, address, holder in self._orphans.look(one for one in held if one not in used):
+            log.warning("releasing address, no service has it", extra={"address": str(address), "holder": holder})
+            self._addresses.release_hold(pool, address, holder)
 
     def _on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
         if any(_labels(change.old) != _labels(change.new) for change in changes):

@@ -18,11 +18,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, IPAddress, IPNetwork, PoolRecord, is_node
+from model.addresses import (
+    SWARM_HOLDER,
+    AddressKind,
+    AddressRecord,
+    IPAddress,
+    IPNetwork,
+    PoolRecord,
+    is_node,
+    service_holder,
+)
 from model.clock import age_s
 from model.endpoints import Endpoint
 from model.ids import DockerNetworkId, NodeName, Vni
 from model.networks import Network
+from model.services import Service, ServiceSource
 
 GRACE_S: Final = 30.0
 """A hold, pool or endpoint younger than this may be about to be used: the calls for one container take milliseconds."""
@@ -65,6 +75,7 @@ class Records:
     networks: Sequence[Network]
     endpoints: Sequence[Endpoint]
     nodes: frozenset[NodeName]
+    services: Sequence[Service] = ()
     docker: DockerNetworks | None = None
     """None when the engine could not be asked: then its networks are not compared."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +88,7 @@ def check(records: Records) -> list[Finding]:
     findings = [
         *_held_addresses(records),
         *_used_addresses(records),
+        *_virtual_addresses(records),
         *_shared_addresses(records),
         *_pools_and_networks(records),
         *_vnis(records),
@@ -122,6 +134,36 @@ def _used_addresses(records: Records) -> Iterator[Finding]:
                     f"on node {endpoint.node} uses address {address}, which is held by {by} in pool "
                     f"{endpoint.network}; restart the container",
                 )
+
+
+def _virtual_addresses(records: Records) -> Iterator[Finding]:
+    """Addresses of services of labels; those of the Swarm's services its own allocator holds."""
+    held = {
+        (pool, address, holder)
+        for (pool, address), record in records.addresses.items()
+        if record.kind is AddressKind.VIP and not _young(records, record.granted_at)
+        for holder in record.holders
+    }
+    used = {
+        (virtual.network, virtual.address, service_holder(service.service_id))
+        for service in records.services
+        if service.source is ServiceSource.LABEL
+        for virtual in service.addresses
+    }
+    for pool, address, holder in held - used:
+        yield _leaked(
+            f"{address} in {pool}",
+            f"is held by service {holder.removeprefix('@')}, which does not have it (any more); the leader's agent "
+            "releases it after ten minutes",
+        )
+    for pool, address, holder in used:
+        known = records.addresses.get((pool, address))
+        if known is None or holder not in known.holders:
+            yield _dangling(
+                f"service {holder.removeprefix('@')}",
+                f"has address {address} in {pool}, which it does not hold; a node that runs a container of it gets it "
+                "another",
+            )
 
 
 def _shared_addresses(records: Records) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from model.endpoints import Endpoint
 from model.errors import InvalidInput
 from model.networks import Network
 from model.nodes import Node
+from model.services import Service
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ def read_records(store: Store, *, now: datetime, docker: DockerNetworks | None) 
         addresses=addresses,
         networks=list(below(keys.NETWORKS, Network).values()),
         endpoints=list(below(keys.ENDPOINTS, Endpoint).values()),
+        services=list(below(keys.SERVICES, Service).values()),
         nodes=frozenset(node.name for node in below(keys.NODES, Node).values()),
         docker=docker,
         unreadable=unreadable,

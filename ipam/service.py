@@ -166,6 +166,15 @@ class Ipam:
         item = self._store.get(key)
         return item if item is not None and _is_virtual(decode(AddressRecord, item.value, key=key), holder) else None
 
+    def virtual_addresses(self) -> Sequence[tuple[IPNetwork, IPAddress, str]]:
+        """All virtual addresses, each with its holder."""
+        return [
+            (*keys.parse_address(key), holder)
+            for key, entry in self._views.addresses.items().items()
+            if entry.value.kind is AddressKind.VIP
+            for holder in entry.value.holders
+        ]
+
     def release_address(self, pool_id: PoolId, address: IPAddress) -> None:
         """Give up an address. Gateways, unknown addresses and repeated releases are no error and no change.
 

@@ -14,12 +14,13 @@ from kvstore import keys
 from kvstore.codec import encode
 from kvstore.memory import MemoryStore
 from kvstore.store import Put
-from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, MacAddress, PoolRecord
+from model.addresses import SWARM_HOLDER, AddressKind, AddressRecord, MacAddress, PoolRecord, service_holder
 from model.clock import rfc3339
 from model.endpoints import Endpoint
-from model.ids import DockerNetworkId, EndpointId, NodeName, Vni
+from model.ids import DockerNetworkId, EndpointId, NodeName, ServiceId, Vni
 from model.networks import Network
 from model.nodes import Node
+from model.services import Service, ServiceSource, VirtualAddress
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LONG_AGO = rfc3339(NOW - timedelta(hours=1))
@@ -49,6 +50,14 @@ def held(*holders: str, kind: AddressKind = AddressKind.ENDPOINT, granted_at: st
     return AddressRecord(kind=kind, holders=holders, granted_at=granted_at)
 
 
+VIP = ipaddress.ip_address("10.1.0.9")
+WEB = Service(
+    service_id=ServiceId("label-10.1.0.0-24-web"),
+    name="web",
+    source=ServiceSource.LABEL,
+    addresses=(VirtualAddress(network=POOL, address=VIP),),
+)
+
 CLEAN = Records(
     now=NOW,
     pools=[PoolRecord(pool=POOL, holders=(SWARM_HOLDER, NODE), gateway=GATEWAY, created_at=LONG_AGO)],
@@ -68,14 +77,34 @@ CLEAN = Records(
 )
 
 
-def test_clean_cluster_has_no_findings() -> None:
-    assert check(CLEAN) == []
+VIRTUAL = replace(
+    CLEAN,
+    addresses={**CLEAN.addresses, (POOL, VIP): held(service_holder(WEB.service_id), kind=AddressKind.VIP)},
+    services=[WEB, replace(WEB, service_id=ServiceId("k3xq9m2b7c1d4f5g6h7j8k9l0"), source=ServiceSource.SWARM)],
+)
+
+
+@pytest.mark.parametrize("records", [CLEAN, VIRTUAL])
+def test_clean_cluster_has_no_findings(records: Records) -> None:
+    assert check(records) == []
 
 
 @pytest.mark.parametrize(
     ("records", "kind", "words"),
     [
         pytest.param(replace(CLEAN, endpoints=[]), FindingKind.LEAKED, "has no endpoint on it", id="idle address"),
+        pytest.param(
+            replace(VIRTUAL, services=[]),
+            FindingKind.LEAKED,
+            "is held by service label-10.1.0.0-24-web, which does not have it",
+            id="virtual address without service",
+        ),
+        pytest.param(
+            replace(VIRTUAL, services=[WEB, replace(WEB, service_id=ServiceId("label-10.1.0.0-24-api"))]),
+            FindingKind.DANGLING,
+            "has address 10.1.0.9 in 10.1.0.0/24, which it does not hold",
+            id="service on another's address",
+        ),
         pytest.param(
             replace(
                 CLEAN, addresses={**CLEAN.addresses, (OTHER, ipaddress.ip_address("10.2.0.1")): held(SWARM_HOLDER)}
@@ -156,11 +185,13 @@ def test_records_are_read_from_the_store_as_they_are_written() -> None:
     node = Node(name=NODE, address=ipaddress.ip_address("192.0.2.1"), tunnel_port=8472, mtu_bytes=1450, version="0.1.0")
     writes = {keys.node(NODE): encode(node), keys.network(POOL): encode(CLEAN.networks[0])}
     writes |= {keys.pool(record.pool): encode(record) for record in CLEAN.pools}
-    writes |= {keys.address(*place): encode(record) for place, record in CLEAN.addresses.items()}
+    writes |= {keys.address(*place): encode(record) for place, record in VIRTUAL.addresses.items()}
+    writes |= {keys.service(one.service_id): encode(one) for one in VIRTUAL.services}
     writes |= {keys.endpoint(one.node, one.endpoint_id): encode(one) for one in CLEAN.endpoints}
     store.txn([], [Put(key, value) for key, value in writes.items()])
 
-    assert replace(read_records(store, now=NOW, docker=CLEAN.docker), unreadable={}) == CLEAN
+    read = read_records(store, now=NOW, docker=CLEAN.docker)
+    assert replace(read, unreadable={}, services=read.services[::-1]) == VIRTUAL
 
 
 def test_unreadable_value_is_a_finding() -> None:

@@ -383,6 +383,25 @@ def test_a_service_whose_address_was_lost_gets_another(world: LabelWorld, agent:
     assert [service.addresses[0].address] == world.virtual_addresses()
 
 
+def test_an_address_that_no_service_has_is_released(world: LabelWorld, agent: Agent) -> None:
+    endpoint = world.run(agent, "a", "web:80")
+    world.await_service()
+    agent.endpoints.remove(endpoint.endpoint_id)
+    world.settle()
+    world.store.txn([], [Delete(WEB_KEY)])
+    world.settle()
+    maker = world.makers["node-a"]
+
+    maker.collect()
+    world.clock.time_s += 599
+    maker.collect()
+    assert world.virtual_addresses()
+    world.clock.time_s += 1
+    maker.collect()
+
+    assert not world.virtual_addresses()
+
+
 def test_a_full_pool_is_a_problem(world: LabelWorld, agent: Agent) -> None:
     while True:
         try:
