@@ -108,6 +108,8 @@ class Place:
     """Underlay address of its node; None = this host."""
     ifindex: int
     """Host end of the veth pair on this host, 0 = on another."""
+    gone: bool = False
+    """Its node is lost: connections to it are reset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

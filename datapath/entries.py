@@ -93,7 +93,10 @@ def place(key: abi.IpcacheKey, value: abi.IpcacheValue) -> tuple[IpcacheKey, Pla
     if one is None:
         raise DatapathError("an entry of hawse_ipcache has no address")
     return IpcacheKey(Vni(key.vni), one), Place(
-        identity=IdentityId(value.identity), tunnel_endpoint=address(value.tunnel_endpoint), ifindex=value.ifindex
+        identity=IdentityId(value.identity),
+        tunnel_endpoint=address(value.tunnel_endpoint),
+        ifindex=value.ifindex,
+        gone=bool(value.flags & abi.IpcacheFlags.GONE),
     )
 
 

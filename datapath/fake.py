@@ -27,6 +27,7 @@ from datapath.api import (
 )
 from datapath.flow_event import FlowEvent, FlowEvents, TrackedConnection
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
+from datapath.service_maps import require_fitting
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, HawseError
 from model.ids import EndpointId
@@ -138,6 +139,8 @@ class FakeDatapath:
     def replace_services(self, services: Mapping[Frontend, Balancing]) -> None:
         """See :meth:`datapath.api.Datapath.replace_services`."""
         self._require_started("replace_services")
+        for frontend, balancing in services.items():
+            require_fitting(frontend, balancing)  # refuses what the real one refuses
         self.balanced = dict(services)
 
     def services(self) -> Mapping[Frontend, Balancing]:
@@ -188,7 +191,9 @@ class FakeDatapath:
         self._require_started("ipcache")
         with self._lock:
             found = {
-                key: Place(identity=remote.identity, tunnel_endpoint=remote.tunnel_endpoint, ifindex=0)
+                key: Place(
+                    identity=remote.identity, tunnel_endpoint=remote.tunnel_endpoint, ifindex=0, gone=remote.gone
+                )
                 for key, remote in self.remotes.items()
             }
             for local in self._endpoints.values():
@@ -224,6 +229,8 @@ class FakeDatapath:
             self._endpoints.clear()
             self.remotes = {}
             self.nodes = frozenset()
+            self.balanced = {}
+            self.ports = {}
             self.config = None
 
     def close(self) -> None:

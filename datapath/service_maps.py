@@ -194,15 +194,22 @@ def _wanted(services: Mapping[Frontend, Balancing]) -> dict[bytes, _Wanted]:
     return found
 
 
-def _content(frontend: Frontend, balancing: Balancing) -> bytes:
-    """Values of the table.
+def require_fitting(frontend: Frontend, balancing: Balancing) -> None:
+    """Check that a table can be written.
 
     Raises:
         InvalidInput: a slot names no backend, or there are backends and no slots.
     """
+    count = len(balancing.backends)
+    places = set(balancing.table)
+    if bool(count) != bool(places) or not all(0 <= place < count for place in places):
+        raise InvalidInput(f"the table of {frontend} does not fit its {count} backends")
+
+
+def _content(frontend: Frontend, balancing: Balancing) -> bytes:
+    """Values of the table."""
+    require_fitting(frontend, balancing)
     backends = [bytes(abi.BackendValue(address=int(one.address), port=one.port)) for one in balancing.backends]
-    if bool(backends) != bool(balancing.table) or not all(0 <= place < len(backends) for place in balancing.table):
-        raise InvalidInput(f"the table of {frontend} does not fit its {len(backends)} backends")
     return b"".join([backends[place] for place in balancing.table])
 
 

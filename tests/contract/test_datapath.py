@@ -9,7 +9,21 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from datapath.api import Datapath, DatapathConfig, Direction, IpcacheKey, NetworkSpec, Place, RemoteEndpoint
+from datapath.api import (
+    Backend,
+    Balancing,
+    Datapath,
+    DatapathConfig,
+    Direction,
+    Frontend,
+    IpcacheKey,
+    NetworkSpec,
+    Place,
+    PublishedPort,
+    PublishedTarget,
+    RemoteEndpoint,
+    TranslationMode,
+)
 from datapath.fake import FakeDatapath
 from datapath.flow_event import FlowEvents
 from datapath.linux import LinuxDatapath
@@ -51,6 +65,8 @@ def datapath(request: pytest.FixtureRequest) -> Iterator[Datapath]:
         made.remove_endpoint(endpoint.endpoint_id)
     made.replace_remotes({})
     made.replace_nodes([])
+    made.replace_services({})
+    made.replace_published({})
     made.apply_policy(PolicyTable())
     made.flow_events()
 
@@ -260,6 +276,18 @@ def test_ipcache_tells_where_every_address_is(datapath: Datapath) -> None:
     }
 
 
+def test_address_of_a_lost_node_is_gone_in_the_ipcache(datapath: Datapath) -> None:
+    key, there = remote(1)
+    datapath.replace_remotes({key: there})
+    assert not datapath.ipcache()[key].gone
+
+    datapath.update_remotes({key: dataclasses.replace(there, gone=True)}, [])
+    assert datapath.ipcache()[key].gone
+
+    datapath.update_remotes({key: there}, [])
+    assert not datapath.ipcache()[key].gone
+
+
 def test_address_of_this_host_wins_in_the_ipcache(datapath: Datapath) -> None:
     made = datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
     key, there = IpcacheKey(VNI, IPv4Address("10.5.0.2")), remote(1)[1]
@@ -293,6 +321,127 @@ def test_networks_are_replaced_without_error(datapath: Datapath) -> None:
     datapath.replace_networks({})
 
 
+def balancing(*addresses: str, slots: int = 31, port: int = 0, affinity: bool = False) -> Balancing:
+    """Backends in turn, in the order of their addresses."""
+    backends = tuple(sorted((Backend(IPv4Address(one), port) for one in addresses), key=lambda one: one.address))
+    table = tuple(slot % len(backends) for slot in range(slots)) if backends else ()
+    return Balancing(backends=backends, table=table, affinity=affinity)
+
+
+def virtual(address: str, *, port: int = 0, protocol: int = 0) -> Frontend:
+    return Frontend(address=IPv4Address(address), vni=VNI, port=port, protocol=protocol)
+
+
+SERVICES = {
+    virtual("10.5.0.100"): balancing("10.5.0.2", "10.5.0.3"),
+    virtual("10.5.0.101"): balancing("10.5.0.3", slots=17, affinity=True),
+    virtual("10.5.0.102"): balancing(),
+    virtual("10.5.0.103", port=80, protocol=6): balancing("10.5.0.2", port=8080),
+    virtual("10.5.0.103", port=53, protocol=17): balancing(),
+}
+
+
+def test_services_are_read_as_they_were_written(datapath: Datapath) -> None:
+    datapath.replace_services(SERVICES)
+
+    assert datapath.services() == SERVICES
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {},
+        {virtual("10.5.0.100"): SERVICES[virtual("10.5.0.100")]},
+        {**SERVICES, virtual("10.5.0.100"): balancing("10.5.0.2", "10.5.0.4")},
+        {**SERVICES, virtual("10.5.0.100"): balancing("10.5.0.2", slots=61)},
+        {**SERVICES, virtual("10.5.0.100"): balancing("10.5.0.2", "10.5.0.3", affinity=True)},
+        {**SERVICES, virtual("10.5.0.100"): balancing()},
+        {**SERVICES, virtual("10.5.0.102"): balancing("10.5.0.9")},
+        {**SERVICES, virtual("10.5.0.103"): balancing("10.5.0.9")},
+        {virtual("10.5.0.200"): balancing("10.5.0.2")},
+    ],
+)
+def test_services_that_change_are_read_as_they_are_now(datapath: Datapath, after: dict[Frontend, Balancing]) -> None:
+    datapath.replace_services(SERVICES)
+
+    datapath.replace_services(after)
+    assert datapath.services() == after
+
+    datapath.replace_services(SERVICES)
+    assert datapath.services() == SERVICES
+
+
+def test_starting_again_keeps_services_and_ports(datapath: Datapath) -> None:
+    datapath.replace_services(SERVICES)
+    datapath.replace_published(PUBLISHED)
+
+    datapath.start(CONFIG)
+
+    assert datapath.services() == SERVICES
+    assert datapath.published() == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Balancing(backends=(Backend(IPv4Address("10.5.0.2")),), table=()),
+        Balancing(backends=(), table=(0,)),
+        Balancing(backends=(Backend(IPv4Address("10.5.0.2")),), table=(0, 1)),
+        Balancing(backends=(Backend(IPv4Address("10.5.0.2")),), table=(0, -1)),
+    ],
+)
+def test_table_that_does_not_fit_its_backends_is_refused(datapath: Datapath, wrong: Balancing) -> None:
+    datapath.replace_services(SERVICES)
+
+    with pytest.raises(InvalidInput, match="does not fit"):
+        datapath.replace_services({virtual("10.5.0.100"): wrong})
+
+    assert datapath.services() == SERVICES
+
+
+def test_many_services_are_replaced_from_many_threads(datapath: Datapath) -> None:
+    wishes = [
+        {virtual(f"10.5.1.{number}"): balancing(f"10.5.2.{wish}") for number in range(1, 50)} for wish in range(1, 9)
+    ]
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(datapath.replace_services, wishes))
+
+    assert datapath.services() in wishes
+
+
+PUBLISHED = {
+    PublishedPort(port=8080, protocol=6): PublishedTarget(address=IPv4Address("10.5.0.2"), vni=VNI, port=80),
+    PublishedPort(port=8080, protocol=17): PublishedTarget(address=IPv4Address("10.5.0.2"), vni=VNI, port=80),
+    PublishedPort(port=8081, protocol=6, address=IPv4Address("10.77.0.1")): PublishedTarget(
+        address=IPv4Address("10.5.0.3"), vni=Vni(8), port=8081
+    ),
+}
+
+
+def test_published_ports_are_read_as_they_were_written(datapath: Datapath) -> None:
+    datapath.replace_published(PUBLISHED)
+    assert datapath.published() == PUBLISHED
+
+    fewer = dict(list(PUBLISHED.items())[:1])
+    datapath.replace_published(fewer)
+    assert datapath.published() == fewer
+
+    datapath.replace_published({})
+    assert not datapath.published()
+
+
+def test_without_packets_nothing_is_translated(datapath: Datapath) -> None:
+    datapath.replace_services(SERVICES)
+    datapath.replace_published(PUBLISHED)
+
+    assert not datapath.translations()
+
+
+def test_without_a_control_group_packets_are_translated(datapath: Datapath) -> None:
+    assert datapath.translation_mode() is TranslationMode.PACKET
+
+
 def test_no_required_feature_is_missing(datapath: Datapath) -> None:
     features = datapath.features()
 
@@ -313,6 +462,13 @@ def test_datapath_that_was_not_started_says_so(kind: str) -> None:
         made.apply_policy(POLICY)
     with pytest.raises(DatapathError, match="not been started"):
         made.flow_events()
+    with pytest.raises(DatapathError, match="not been started"):
+        made.replace_services(SERVICES)
+    with pytest.raises(DatapathError, match="not been started"):
+        made.replace_published(PUBLISHED)
+    with pytest.raises(DatapathError, match="not been started"):
+        made.translations()
+    assert made.translation_mode() is None
 
     made.close()
     made.close()
