@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -94,17 +95,21 @@ class PortClaims:
             Conflict: a container or a process of the host has the port; nothing new is claimed then.
             InvalidInput: the host does not have the address or the protocol. Exhausted: nothing is free.
         """
-        left = list(known)
+        left: defaultdict[tuple[object, ...], list[Publication]] = defaultdict(list)
+        for one in known:
+            left[one.port, one.protocol, one.host_address].append(one)
         found: dict[int, Publication] = {}
         # Certain ports first: what is left to choose must not take theirs.
         order = sorted(range(len(requests)), key=lambda index: not requests[index].is_certain)
         for index in order:
-            met = next((one for one in left if requests[index].is_met_by(one)), None)
+            request = requests[index]
+            alike = left[request.port, request.protocol, request.host_address]
+            met = next((one for one in alike if request.is_met_by(one)), None)
             if met is not None:
-                left.remove(met)
+                alike.remove(met)
                 found[index] = met
         self.restore(endpoint_id, found.values())
-        for over in left:
+        for over in itertools.chain.from_iterable(left.values()):
             self._drop(endpoint_id, over)
         taken: list[Publication] = []
         try:

@@ -32,6 +32,7 @@ def read_port_map(options: Fields) -> tuple[PortRequest, ...]:
         InvalidInput: an entry asks for what hawse cannot do: IPv6, another protocol, another port of SCTP.
     """
     requests: list[PortRequest] = []
+    seen: set[PortRequest] = set()
     every_ipv6: list[PortRequest] = []
     for entry in options.nested_list(PORT_MAP):
         address = entry.address("HostIP")
@@ -41,10 +42,11 @@ def read_port_map(options: Fields) -> tuple[PortRequest, ...]:
         if isinstance(address, IPv6Address):
             every_ipv6.append(request)
         # «Any free port» asked for twice is two ports.
-        elif not request.is_certain or request not in requests:
+        elif not request.is_certain or request not in seen:
             requests.append(request)
+            seen.add(request)
     for request in every_ipv6:
-        if request not in requests:
+        if request not in seen:
             raise InvalidInput(
                 f"port {request.port}/{request.protocol} cannot be published on [::]: hawse publishes on IPv4 only; "
                 "leave the address out"
