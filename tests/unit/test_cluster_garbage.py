@@ -10,10 +10,12 @@ import pytest
 from cluster.garbage import GarbageCollector
 from ipam.pool_id import AddressSpace, PoolId
 from kvstore import keys
+from kvstore.codec import encode
 from kvstore.store import Delete, Put
 from model.addresses import SWARM_HOLDER
 from model.errors import StoreUnavailable
 from model.ids import DockerNetworkId
+from model.services import LostNode
 from tests.support.cluster_world import DOCKER_ID, POOL, Agent, ClusterWorld
 
 LOCAL = PoolId(space=AddressSpace.LOCAL, pool=POOL)
@@ -206,6 +208,7 @@ def test_node_that_does_not_come_back_is_removed_with_all_it_left(world: Cluster
     lost.ipam.reserve(POOL, [ipaddress.ip_address("10.1.0.200")])
     for agent in (leader, lost):
         world.store.txn([], [Put(keys.enforced(agent.name), b"{}")])
+    world.store.txn([], [Put(keys.lost(lost.name), encode(LostNode(node=lost.name, since="")))])
     lost.nodes.stop()
     world.settle()
 
@@ -223,6 +226,7 @@ def test_node_that_does_not_come_back_is_removed_with_all_it_left(world: Cluster
     assert leader.ipam.pools()[0].holders == ("node-a",)
     assert leader.networks.all()[0].docker_ids == (("node-a", DOCKER_ID),)
     assert world.stored(keys.ENFORCED) == [keys.enforced(leader.name)]
+    assert world.stored(keys.LOST) == []
 
 
 def test_node_that_comes_back_in_time_is_kept(world: ClusterWorld) -> None:
