@@ -152,8 +152,8 @@ def wait(client: AgentClient, output: str, revision: int | None, timeout_s: floa
 def trace(client: AgentClient, output: str, source: str, destination: str, dport: str) -> None:
     """Tell whether a connection is allowed, and the rules that decide; exit 1 when it is denied.
 
-    WHO may be labels, a number, an address, or host, world, remote-node, init. The answer comes from what fills the
-    kernel's maps.
+    WHO may be labels, a number, an address, service:NAME, or host, world, remote-node, init. To a service every
+    container that answers for it must be allowed. The answer comes from what fills the kernel's maps.
     """
     question = {"from": source, "to": destination, "dport": dport}
     document = client.post("/v1/policies/trace", question, Trace)

@@ -111,6 +111,7 @@ class TraceEnd(TypedDict):
     identity: int | None
     labels: dict[str, str]
     address: str | None
+    service: str | None
 
 
 class TraceStep(TypedDict):
@@ -125,6 +126,18 @@ class TraceStep(TypedDict):
     reason: str
 
 
+class TracePair(TypedDict):
+    """The answer for one identity at each end, and one port."""
+
+    allowed: bool
+    source: TraceEnd
+    destination: TraceEnd
+    protocol: str | None
+    port: int | None
+    port_name: str | None
+    steps: list[TraceStep]
+
+
 class Trace(TypedDict):
     """``POST /v1/policies/trace``."""
 
@@ -135,3 +148,4 @@ class Trace(TypedDict):
     port: int | None
     port_name: str | None
     steps: list[TraceStep]
+    pairs: list[TracePair]

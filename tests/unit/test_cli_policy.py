@@ -22,8 +22,9 @@ from model.ids import IDENTITY_WORLD, NodeName
 from model.labels import Labels
 from model.policy_answers import Applied, PolicyRecord, Rollout, RuleReference, Trace, TraceQuestion, TraceStep
 from observe.api import create_agent_app
-from tests.support.agent_state import FixedAgentState
-from tests.support.policy_state import DB_FROM_API, DOCUMENT, HERE, THERE, a_policy, a_rollout
+from tests.support.agent_state import ENDPOINT_HERE, ENDPOINT_THERE, FixedAgentState, an_endpoint
+from tests.support.policy_state import DB, DB_FROM_API, DOCUMENT, HERE, THERE, WEB, a_policy, a_rollout
+from tests.support.service_state import a_backend, a_label_service
 from tests.support.unix_server import serve_application
 
 GAMMA = NodeName("gamma")
@@ -521,6 +522,56 @@ def test_trace_that_no_policy_is_asked_about_says_so(run: Run, state: FixedAgent
 
         Final verdict: ALLOWED
         """)
+
+
+def test_trace_to_a_service_is_a_case_for_each_identity_behind_it(run: Run, state: FixedAgentState) -> None:
+    state.known_endpoints = (
+        an_endpoint(ENDPOINT_HERE, HERE, "10.1.0.9", identity=DB),
+        an_endpoint(ENDPOINT_THERE, THERE, "10.1.0.10", identity=WEB),
+    )
+    state.policies.traced = Trace(allowed=True, steps=state.policies.traced.steps[:1])
+
+    assert run("policy", "trace", "--from", "app=api", "--to", "service:shop_web", "--dport", "80/tcp") == Result(
+        0,
+        dedent("""\
+            From: app=api
+            To:   service:shop_web, the containers behind the service shop_web
+            Port: 80/TCP
+
+            Case 1 of 2: from app=api to identity 1001 (app=web), port 80/TCP
+
+            Resolving egress policy for app=api
+              egress is open
+              no policy closes egress of it
+            Egress verdict: ALLOWED
+
+            Case 1 of 2: ALLOWED
+
+            Case 2 of 2: from app=api to identity 1002 (app=db, com.docker.stack.namespace=shop), port 80/TCP
+
+            Resolving egress policy for app=api
+              egress is open
+              no policy closes egress of it
+            Egress verdict: ALLOWED
+
+            Case 2 of 2: ALLOWED
+
+            Final verdict: ALLOWED, 2 of 2 cases are allowed
+            """),
+        "",
+    )
+
+
+def test_trace_to_a_service_of_one_identity_says_where_it_listens(run: Run, state: FixedAgentState) -> None:
+    state.balancing.known = (a_label_service(backends=(a_backend("cache", "10.1.0.9", port=16379),)),)
+
+    result = run("policy", "trace", "--from", "app=api", "--to", "10.1.0.3", "--dport", "6379/tcp")
+
+    assert result.out.splitlines()[:3] == [
+        "From: app=api",
+        "To:   10.1.0.3, service cache, identity 1002 (app=db, com.docker.stack.namespace=shop)",
+        "Port: 16379/TCP, of the service 6379/TCP",
+    ]
 
 
 def test_trace_for_programs_is_the_agents_answer(run: Run, state: FixedAgentState) -> None:

@@ -6,14 +6,24 @@ from typing import Any
 import pytest
 
 from model.errors import InvalidInput, NotFound, StoreUnavailable
-from model.ids import IDENTITY_HOST, IDENTITY_INIT, IDENTITY_REMOTE_NODE, IDENTITY_WORLD
+from model.ids import IDENTITY_HOST, IDENTITY_INIT, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, ServiceId
 from model.labels import Labels
 from model.policies import Protocol
-from model.policy_answers import TraceQuestion
+from model.policy_answers import Trace, TraceQuestion
+from model.service_answers import BackendState
+from model.services import ServicePort
 from observe.api import create_agent_app
 from observe.trace_question import PortQuestion, read_end, read_port
-from tests.support.agent_state import FixedAgentState
-from tests.support.policy_state import DB
+from tests.support.agent_state import ENDPOINT_HERE, ENDPOINT_THERE, FixedAgentState, an_endpoint
+from tests.support.policy_state import DB, HERE, THERE, WEB, FixedPolicyState
+from tests.support.service_state import (
+    CACHE_SERVICE,
+    VIP,
+    WEB_SERVICE,
+    a_backend,
+    a_label_service,
+    a_service,
+)
 
 
 @pytest.fixture
@@ -52,7 +62,12 @@ def test_end_is_understood(state: FixedAgentState, text: str, end: object) -> No
     ("text", "sentence"),
     [
         ("", "from: '' is no label"),
-        ("web", "from: 'web' is no label (app=web), identity (a number), address, nor one of host, world"),
+        (
+            "web",
+            "from: 'web' is no label (app=web), identity (a number), address, service (service:web), nor one of host",
+        ),
+        ("service:", "from: there is no service ''"),
+        ("service:x,y", "from: there is no service 'x,y': «hawse service ls» lists them"),
         ("app=web,", "from: '' is no label"),
         ("=web", "from: '=web' is no label"),
         ("app=web,app=db", "from: the label 'app' is there twice"),
@@ -65,7 +80,7 @@ def test_end_is_understood(state: FixedAgentState, text: str, end: object) -> No
     ],
 )
 def test_end_that_is_not_understood_is_a_sentence(state: FixedAgentState, text: str, sentence: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises((InvalidInput, NotFound)) as caught:
         read_end(state, text, "from")
 
     assert str(caught.value).startswith(sentence)
@@ -144,14 +159,24 @@ def test_trace_is_asked_and_answered(state: FixedAgentState) -> None:
         TraceQuestion(source=Labels.of({"app": "api"}), destination=DB, protocol=Protocol.TCP, port=5432)
     ]
     assert answer["allowed"] is True
-    assert answer["source"] == {"text": "app=api", "identity": None, "labels": {"app": "api"}, "address": None}
+    assert answer["source"] == {
+        "text": "app=api",
+        "identity": None,
+        "labels": {"app": "api"},
+        "address": None,
+        "service": None,
+    }
     assert answer["destination"] == {
         "text": "10.1.0.9",
         "identity": 1002,
         "labels": {"app": "db", "com.docker.stack.namespace": "shop"},
         "address": None,
+        "service": None,
     }
     assert (answer["protocol"], answer["port"], answer["port_name"]) == ("TCP", 5432, None)
+    assert answer["pairs"] == [
+        {name: answer[name] for name in answer.keys() - {"pairs"}},
+    ]
     assert answer["steps"][1] == {
         "direction": "ingress",
         "endpoint": "app=db",
@@ -166,5 +191,152 @@ def test_trace_is_asked_and_answered(state: FixedAgentState) -> None:
 def test_trace_to_an_address_outside_shows_the_address(state: FixedAgentState) -> None:
     answer = _trace(state, **{"from": "app=api", "to": "198.51.100.7"})
 
-    assert answer["destination"] == {"text": "198.51.100.7", "identity": None, "labels": {}, "address": "198.51.100.7"}
+    assert answer["destination"] == {
+        "text": "198.51.100.7",
+        "identity": None,
+        "labels": {},
+        "address": "198.51.100.7",
+        "service": None,
+    }
     assert (answer["protocol"], answer["port"], answer["port_name"]) == (None, None, None)
+
+
+class _Judging(FixedPolicyState):
+    """Denies what goes to one identity."""
+
+    denied: object = None
+
+    def trace(self, question: TraceQuestion) -> Trace:
+        answer = super().trace(question)
+        return Trace(allowed=question.destination != self.denied, steps=answer.steps)
+
+
+@pytest.fixture
+def behind(state: FixedAgentState) -> FixedAgentState:
+    """A service ``shop_web`` whose two containers have an identity each."""
+    state.known_endpoints = (
+        an_endpoint(ENDPOINT_HERE, HERE, "10.1.0.9", identity=DB),
+        an_endpoint(ENDPOINT_THERE, THERE, "10.1.0.10", identity=WEB),
+    )
+    state.fixed_policies = _Judging()
+    return state
+
+
+@pytest.mark.parametrize("to", ["service:shop_web", f"service:{WEB_SERVICE}", str(VIP)])
+def test_service_is_each_identity_of_its_containers(behind: FixedAgentState, to: str) -> None:
+    answer = _trace(behind, **{"from": "app=api", "to": to, "dport": "80/tcp"})
+
+    api = Labels.of({"app": "api"})
+    assert behind.policies.asked == [
+        TraceQuestion(source=api, destination=WEB, protocol=Protocol.TCP, port=80),
+        TraceQuestion(source=api, destination=DB, protocol=Protocol.TCP, port=80),
+    ]
+    assert answer["allowed"] is True
+    assert answer["destination"] == {
+        "text": to,
+        "identity": None,
+        "labels": {},
+        "address": None,
+        "service": "shop_web",
+    }
+    assert [(pair["destination"]["identity"], pair["destination"]["service"]) for pair in answer["pairs"]] == [
+        (1001, "shop_web"),
+        (1002, "shop_web"),
+    ]
+
+
+def test_service_is_denied_when_one_of_its_containers_is(behind: FixedAgentState) -> None:
+    behind.policies.denied = DB  # type: ignore[attr-defined]  # _Judging
+
+    answer = _trace(behind, **{"from": "app=api", "to": "service:shop_web"})
+
+    assert answer["allowed"] is False
+    assert [pair["allowed"] for pair in answer["pairs"]] == [True, False]
+
+
+def test_containers_of_one_identity_are_asked_about_once(behind: FixedAgentState) -> None:
+    behind.known_endpoints = [
+        an_endpoint(endpoint.endpoint_id, endpoint.node, str(endpoint.addresses[0]), identity=DB)
+        for endpoint in behind.known_endpoints
+    ]
+
+    answer = _trace(behind, **{"from": "service:shop_web", "to": "world"})
+
+    assert [question.source for question in behind.policies.asked if isinstance(question, TraceQuestion)] == [DB]
+    assert answer["source"]["service"] == answer["pairs"][0]["source"]["service"] == "shop_web"
+
+
+@pytest.mark.parametrize(
+    ("dport", "asked"),
+    [
+        ("6379/tcp", [(Protocol.TCP, 16379)]),
+        ("6379", [(Protocol.TCP, 16379)]),
+        ("53", [(Protocol.UDP, 5300), (Protocol.TCP, 5353)]),
+        ("udp", [(Protocol.UDP, 5300)]),
+        ("", [(Protocol.UDP, 5300), (Protocol.TCP, 5353), (Protocol.TCP, 16379)]),
+        ("icmp", [(Protocol.ICMP, None)]),
+    ],
+)
+def test_port_of_a_service_is_asked_about_where_its_containers_listen(
+    behind: FixedAgentState, dport: str, asked: list[tuple[Protocol, int | None]]
+) -> None:
+    ports = (
+        ServicePort(port=6379, protocol="tcp", target_port=16379),
+        ServicePort(port=53, protocol="tcp", target_port=5353),
+        ServicePort(port=53, protocol="udp", target_port=5300),
+    )
+    backends = tuple(a_backend("cache", "10.1.0.9", port=port.target_port) for port in ports)
+    behind.balancing.known = (a_label_service(ports=ports, backends=backends),)
+
+    _trace(behind, **{"from": "app=api", "to": "service:cache", "dport": dport})
+
+    questions = [question for question in behind.policies.asked if isinstance(question, TraceQuestion)]
+    assert [(question.protocol, question.port) for question in questions] == asked
+
+
+def test_containers_that_get_connections_come_before_those_that_do_not(behind: FixedAgentState) -> None:
+    def asked(*states: BackendState) -> set[object]:
+        behind.policies.asked.clear()
+        backends = [a_backend("", f"10.1.0.{9 + number}", state=state) for number, state in enumerate(states)]
+        behind.balancing.known = (a_service(backends=tuple(backends)),)
+        _trace(behind, **{"from": "app=api", "to": "service:shop_web"})
+        return {one.destination for one in behind.policies.asked if isinstance(one, TraceQuestion)}
+
+    assert asked(BackendState.ACTIVE, BackendState.DRAINING) == {DB}
+    assert asked(BackendState.UNHEALTHY, BackendState.STARTING) == {DB, WEB}
+    assert asked(BackendState.GONE, BackendState.UNHEALTHY) == {WEB}
+
+
+@pytest.mark.parametrize(
+    ("to", "dport", "status", "sentence"),
+    [
+        ("service:web", "", 404, "to: there is no service 'web': «hawse service ls» lists them"),
+        ("service:cache", "", 404, "to: nobody answers for the service cache: «hawse service get cache»"),
+        (
+            "service:elsewhere",
+            "6379/tcp",
+            404,
+            "to: nobody answers for the service elsewhere there: «hawse service get elsewhere»",
+        ),
+        ("service:twice", "", 400, f"to: twice is 2 services; say one of the ids {WEB_SERVICE}, {CACHE_SERVICE}"),
+        ("service:cache", "80/tcp", 400, "dport: the service cache is not asked there, but at 6379/tcp"),
+    ],
+)
+def test_service_that_cannot_be_asked_is_a_sentence(
+    behind: FixedAgentState, to: str, dport: str, status: int, sentence: str
+) -> None:
+    behind.balancing.known = (
+        a_label_service(),
+        a_service(name="twice"),
+        a_label_service(name="elsewhere", service_id=ServiceId("e"), backends=(a_backend("", "10.1.0.9", port=81),)),
+    )
+    if to == "service:twice":
+        behind.balancing.known = (a_service(name="twice"), a_label_service(name="twice"))
+
+    response = (
+        create_agent_app(behind)
+        .test_client()
+        .post("/v1/policies/trace", json={"from": "app=api", "to": to, "dport": dport})
+    )
+
+    assert (response.status_code, response.get_json()["error"]) == (status, sentence)
