@@ -74,8 +74,8 @@ def _answered(report: Load, what: str) -> None:
 
 def test_every_node_says_where_services_are_translated(nodes: list[Node], mode: str) -> None:
     for node in nodes:
-        translation = node.hawse_json("status")["datapath"]["services"]
-        assert translation["mode"] == mode
+        status = node.hawse_json("status")["services"]
+        assert status["translation"] == mode
 
 
 @pytest.mark.parametrize("kind", _KINDS)

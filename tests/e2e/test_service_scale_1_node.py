@@ -63,7 +63,7 @@ def test_five_hundred_services_of_twenty_are_programmed_while_others_lose_nothin
     put_s = time.monotonic() - begun
     wait.until(
         "all services are in the kernel",
-        lambda: node.hawse_json("status")["datapath"]["services"]["frontends"] == _SERVICES,
+        lambda: node.hawse_json("status")["services"]["frontends"] == _SERVICES,
         timeout_s=_PATIENCE_S,
     )
     seen_s = time.monotonic() - begun

@@ -12,6 +12,8 @@ from tests.support.node import Node
 
 _OWN_DEVICES: Final = frozenset({"hawse0", "hawse_host", "hawse_peer"})
 """Made with the agent, not with an endpoint."""
+_OWN_PROGRAM: Final = "from_underlay"
+"""On the devices to the outside, as long as there is an agent."""
 
 
 def found(nodes: Sequence[Node]) -> list[str]:
@@ -62,5 +64,6 @@ def _filters(node: Node, ifname: str) -> list[str]:
         # A device without a qdisc for filters answers with an error: it has none.
         result = node.machine.run("tc", "-j", "filter", "show", "dev", ifname, side)
         if result.rc == 0 and result.out.strip():
-            listed += [str(entry) for entry in json.loads(result.out) if "options" in entry]
+            options = [entry["options"] for entry in json.loads(result.out) if "options" in entry]
+            listed += [str(entry) for entry in options if entry.get("bpf_name") != _OWN_PROGRAM]
     return listed
