@@ -258,8 +258,8 @@ def new_inner_array(layout: Layout[abi.ArrayKey, V], content: bytes) -> Iterator
         os.close(fd)
 
 
-def read_inner_array(reference: MapReference, layout: Layout[abi.ArrayKey, V]) -> list[V]:
-    """The values of an array that a map of maps names, in order; empty when it has gone meanwhile.
+def read_inner_array(reference: MapReference) -> bytes:
+    """The values of an array that a map of maps names, one behind the other; empty when it has gone meanwhile.
 
     Raises:
         DatapathError: the kernel refused.
@@ -267,14 +267,13 @@ def read_inner_array(reference: MapReference, layout: Layout[abi.ArrayKey, V]) -
     try:
         fd = bpf_syscalls.open_map_by_id(reference.number)
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as error:
         raise DatapathError(f"map {_INNER_NAME}: {error.strerror}") from error
     try:
         with _kernel_errors(_INNER_NAME):
             info = bpf_syscalls.map_info(fd)
-            _, values, count, _ = bpf_syscalls.map_lookup_batch(fd, None, info.max_entries, info)
+            _, values, _, _ = bpf_syscalls.map_lookup_batch(fd, None, info.max_entries, info)
     finally:
         os.close(fd)
-    size = ctypes.sizeof(layout.value)
-    return [layout.value.from_buffer_copy(values, at * size) for at in range(count)]
+    return values

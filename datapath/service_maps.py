@@ -11,9 +11,10 @@ uses the table before it (milliseconds, an RCU grace period), so many tables are
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -85,13 +86,18 @@ class ServiceMaps:
             DatapathError: the kernel refused; the maps are read again the next time.
         """
         wanted = _wanted(services)
-        known, self._known = self._read() if self._known is None else self._known, None
+        if self._known is None:
+            known = self._read()
+            named = {key.table for key in self._tables.all_keys()}
+        else:
+            known, self._known = self._known, None
+            named = _tables(known)
         gone = [key for key in known if key not in wanted]
         if len(known.keys() | wanted.keys()) > self._services.max_entries:
             self._delete(known, gone)
-        self._write_tables(known, wanted)
+        self._write(known, wanted, named)
         self._delete(known, gone)
-        self._drop_tables(set(self._numbers()) - {one.table for one in known.values()})
+        self._drop_tables(named - _tables(known))
         self._known = known
 
     def read(self) -> Mapping[Frontend, Balancing]:
@@ -104,7 +110,7 @@ class ServiceMaps:
             frontend = Frontend(
                 address=IPv4Address(key.address), vni=Vni(value.vni), port=key.port, protocol=key.protocol
             )
-            found[frontend] = _balancing(self._slots(value), affinity=bool(value.flags & abi.ServiceFlags.AFFINITY))
+            found[frontend] = _balancing(self._content(value), affinity=bool(value.flags & abi.ServiceFlags.AFFINITY))
         with_ports = {frontend.address for frontend in found if frontend.port}
         return {
             frontend: balancing
@@ -119,25 +125,19 @@ class ServiceMaps:
                 slots=value.slots,
                 vni=value.vni,
                 flags=value.flags,
-                digest=_digest(b"".join(map(bytes, self._slots(value)))),
+                digest=_digest(self._content(value)),
             )
             for key, value in self._services.items()
         }
 
-    def _slots(self, value: abi.ServiceValue) -> Sequence[abi.BackendValue]:
+    def _content(self, value: abi.ServiceValue) -> bytes:
         """The table of a service; empty when it has none."""
         reference = self._tables.lookup(abi.TableKey(table=value.table)) if value.slots else None
-        if reference is None:
-            return []
-        return maps.read_inner_array(reference, maps.TABLE)
+        return b"" if reference is None else maps.read_inner_array(reference)
 
-    def _numbers(self) -> Iterable[int]:
-        return (key.table for key in self._tables.all_keys())
-
-    def _write_tables(self, known: dict[bytes, _Known], wanted: Mapping[bytes, _Wanted]) -> None:
-        """Write what is new or has changed, and note it in ``known``."""
-        used = set(self._numbers())
-        free = (number for number in itertools.count(_NO_TABLE + 1) if number not in used)
+    def _write(self, known: dict[bytes, _Known], wanted: Mapping[bytes, _Wanted], named: Container[int]) -> None:
+        """Write what is new or has changed, and note it in ``known``; new numbers are none of ``named``."""
+        free = (number for number in itertools.count(_NO_TABLE + 1) if number not in named)
         filled: list[tuple[int, bytes]] = []
         entries: dict[bytes, _Known] = {}
         for key, one in wanted.items():
@@ -170,7 +170,8 @@ class ServiceMaps:
             del known[key]
 
     def _drop_tables(self, numbers: Iterable[int]) -> None:
-        _side_by_side(lambda number: self._tables.delete(abi.TableKey(table=number)), list(numbers))
+        numbers = [number for number in numbers if number != _NO_TABLE]
+        _side_by_side(lambda number: self._tables.delete(abi.TableKey(table=number)), numbers)
 
 
 def _side_by_side(action: Callable[[T], object], items: Sequence[T]) -> None:
@@ -213,11 +214,21 @@ def _content(frontend: Frontend, balancing: Balancing) -> bytes:
     return b"".join([backends[place] for place in balancing.table])
 
 
-def _balancing(slots: Sequence[abi.BackendValue], *, affinity: bool) -> Balancing:
-    table = [Backend(IPv4Address(slot.address), slot.port) for slot in slots]
-    backends = sorted(set(table), key=lambda backend: (backend.address, backend.port))
-    places = {backend: place for place, backend in enumerate(backends)}
-    return Balancing(backends=tuple(backends), table=tuple(places[backend] for backend in table), affinity=affinity)
+def _balancing(content: bytes, *, affinity: bool) -> Balancing:
+    size = ctypes.sizeof(abi.BackendValue)
+    slots = [content[at : at + size] for at in range(0, len(content), size)]
+    raw = sorted(set(slots))  # address and port come first, in wire order
+    places = {one: place for place, one in enumerate(raw)}
+    values = [abi.BackendValue.from_buffer_copy(one) for one in raw]
+    return Balancing(
+        backends=tuple(Backend(IPv4Address(value.address), value.port) for value in values),
+        table=tuple([places[slot] for slot in slots]),
+        affinity=affinity,
+    )
+
+
+def _tables(known: Mapping[bytes, _Known]) -> set[int]:
+    return {one.table for one in known.values()}
 
 
 def _digest(content: bytes) -> bytes:
