@@ -48,7 +48,7 @@ class Node:
         """Run a ``hawse`` command that has to work, and read its answer."""
         return json.loads(self.machine.must(str(COMMAND), *argv, "-o", "json"))
 
-    def wait_healthy(self, *, timeout_s: float = 30) -> float:
+    def wait_healthy(self, *, timeout_s: float = 90) -> float:
         """Wait until the agent says that all is well (it compiles and connects in the background); returns seconds."""
         started = time.monotonic()
 
