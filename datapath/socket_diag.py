@@ -83,8 +83,11 @@ def sockets_at(protocol: int, port: int, address: IPv4Address | None) -> Sequenc
 
 
 def cgroup_path(number: int, mount: Path) -> str | None:
-    """Find a cgroup v2 by its number, as a path from its hierarchy's mount; None when it is not below it."""
-    if number <= ROOT_CGROUP:
+    """Find a cgroup v2 by its number, as a path from its hierarchy's mount; None when it is not below it.
+
+    Whoever is in the mounted cgroup itself, has been put nowhere: on a host that is itself a container too.
+    """
+    if number <= ROOT_CGROUP or number == mount.stat().st_ino:
         return None
     for folder, _, _ in os.walk(mount):
         try:

@@ -401,7 +401,7 @@ def state(node: Node) -> object:
     """What hawse has of the containers of a node."""
     endpoints = node.hawse_json("endpoint", "ls")["endpoints"]
     return (
-        sorted(one["endpoint_id"] for one in endpoints),
+        sorted(one["id"] for one in endpoints),
         sorted(node.etcd.entries("/hawse/v1/addresses")),
         node.hawse_json("bpf", "published", "ls"),
         sorted(name for name in node.links() if name.startswith("hw")),
@@ -448,7 +448,7 @@ def test_a_port_of_a_process_of_the_host_is_refused_with_its_name(shop: Shop, pr
             == "squatter"
         )
     assert "8630" in result.err, str(result)
-    assert "peer" in result.err, f"the process has this name: {result}"
+    assert "squatter.service on this host" in result.err, str(result)
 
 
 def test_a_process_of_the_host_cannot_take_a_published_port(shop: Shop) -> None:

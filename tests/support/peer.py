@@ -172,7 +172,9 @@ def start_idle(node: Node, name: str, network: str, *options: str) -> Asker:
 def serving(machine: Machine, program: Path, name: str, *ports: int) -> Iterator[None]:
     """A host answers at these ports meanwhile."""
     pid_file, log_file = (machine.data / f"{name}.{kind}" for kind in ("pid", "log"))
-    script = 'echo $$ >"$0"; exec "$@"'
+    # In a control group of its own, as systemd starts a service.
+    unit = f"root=/sys/fs/cgroup/unified; [ -d $root ] || root=/sys/fs/cgroup; unit=$root/{name}.service"
+    script = f'{unit}; mkdir -p $unit; echo $$ >$unit/cgroup.procs; echo $$ >"$0"; exec "$@"'
     with log_file.open("w") as log:
         command = (str(program), *serve_command(name, *ports)[1:])
         process = machine.spawn(["/bin/sh", "-c", script, str(pid_file), *command], log=log)
@@ -182,6 +184,7 @@ def serving(machine: Machine, program: Path, name: str, *ports: int) -> Iterator
     finally:
         machine.must("kill", pid_file.read_text().strip())
         process.wait(timeout=20)
+        machine.must("sh", "-c", f"{unit}; rmdir $unit")
 
 
 def _answer(words: Sequence[str]) -> Answer:

@@ -137,6 +137,7 @@ def test_a_cgroup_is_found_by_its_number(tmp_path: Path) -> None:
 
     assert cgroup_path(service.stat().st_ino, tmp_path) == "/system.slice/ssh.service"
     assert cgroup_path(1, tmp_path) is None, "the root is nobody's"
+    assert cgroup_path(tmp_path.stat().st_ino, tmp_path) is None, "the root of a host that is a container"
     assert cgroup_path(2**40, tmp_path) is None
 
 
