@@ -67,8 +67,8 @@ _MEANINGS: Final[Mapping[int, str]] = MappingProxyType({
     abi.DropReason.FRAGMENTATION_NEEDED: "it is larger than its way allows and must not be cut; its sender is told",
     abi.DropReason.WRITE_FAILED: "the kernel refused to change the packet",
     NO_BACKEND: "nobody answers for the service; the client is refused",
-    abi.DropReason.NAT_NO_MAPPING: "no port of MASQUERADE_PORTS is free for it, or the table of translations is full",
-    abi.DropReason.NAT_UNSUPPORTED: "only TCP, UDP and ICMP echo can leave with the host's address",
+    abi.DropReason.NAT_NO_MAPPING: "MASQUERADE_PORTS has no free port, or the connection that it answers is forgotten",
+    abi.DropReason.NAT_UNSUPPORTED: "only TCP, UDP and ICMP echo are translated, and of SCTP only the addresses",
     abi.DropReason.BACKEND_GONE: "its container is gone or its host is lost; the connection is reset",
 })  # fmt: skip
 

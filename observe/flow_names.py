@@ -151,15 +151,6 @@ def _positions(endpoint: Endpoint) -> tuple[tuple[int, IPAddress], ...]:
     return tuple((endpoint.vni, address) for address in endpoint.addresses)
 
 
-class NoServiceNames(ServiceNames):
-    """There are no services."""
-
-    def service_at(self, address: IPAddress) -> ServiceName | None:
-        """See :meth:`ServiceNames.service_at`."""
-        del address
-        return None
-
-
 class ServiceAddresses(ServiceNames):
     """The addresses of the services: their own, and those of the tasks of the Swarm's.
 

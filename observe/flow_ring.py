@@ -34,7 +34,7 @@ from model.labels import Labels
 from model.policy_answers import RuleReference
 from observe.drop_reasons import POLICY_DENIED
 from observe.flow import Flow, KnownEndpoint
-from observe.flow_names import FlowNames, NoServiceNames, RuleNames, ServiceNames, identity_labels
+from observe.flow_names import FlowNames, RuleNames, ServiceNames, identity_labels
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +94,14 @@ class FlowLog:
         clock: Clock,
         node: NodeName,
         *,
-        services: ServiceNames | None = None,
+        services: ServiceNames,
         capacity: int = CAPACITY,
     ) -> None:
         self._datapath = datapath
         self._names = names
         self._rules = rules
         self._clock = clock
-        self._services = services or NoServiceNames()
+        self._services = services
         self.node = node
         # The low 62 bits of a random UUID are free for the number of a flow.
         self._uuids = uuid.uuid4().int >> 62 << 62

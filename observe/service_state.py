@@ -32,23 +32,3 @@ class ServiceState(Protocol):
     def warnings(self) -> Sequence[str]:
         """What an operator should correct, a sentence each."""
         ...
-
-
-class NoServices(ServiceState):
-    """An agent that serves none."""
-
-    def services(self) -> Sequence[ServiceAnswer]:
-        """See :meth:`ServiceState.services`."""
-        return ()
-
-    def health(self) -> ServiceHealth:
-        """See :meth:`ServiceState.health`."""
-        return ServiceHealth()
-
-    def problems(self) -> Sequence[str]:
-        """See :meth:`ServiceState.problems`."""
-        return ()
-
-    def warnings(self) -> Sequence[str]:
-        """See :meth:`ServiceState.warnings`."""
-        return ()

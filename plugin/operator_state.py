@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from balancer.views import ServiceViews
 from cluster.endpoints import EndpointRegistry
 from cluster.networks import NetworkRegistry
 from cluster.nodes import NodeRegistry
@@ -38,7 +39,7 @@ from model.ids import DockerNetworkId, NodeName
 from model.networks import Network
 from model.nodes import Node
 from observe.policy_state import PolicyState
-from observe.service_state import NoServices, ServiceState
+from observe.service_state import ServiceState
 from observe.state import AgentStatus, DatapathStatus, Finding, HeldAddress, ProgramOrigin, Scope
 from plugin.settings import ServiceTranslation
 from policy.views import PolicyViews
@@ -62,7 +63,7 @@ class Identity:
     """MTU of containers."""
     started_s: float
     """Monotonic clock at start."""
-    translation: ServiceTranslation = ServiceTranslation.AUTO
+    translation: ServiceTranslation
     """Where virtual addresses of services should be translated."""
 
 
@@ -84,7 +85,8 @@ class Sources:
     clock: Clock
     policies: PolicyState
     policy_views: PolicyViews
-    services: ServiceState = field(default_factory=NoServices)
+    services: ServiceState
+    service_views: ServiceViews
 
 
 class OperatorState:
@@ -111,7 +113,8 @@ class OperatorState:
     def staleness(self) -> str | None:
         """Say in one sentence why the listings may be out of date; None while they follow the store."""
         sources = self._sources
-        if sources.views.wait_synced(0) and sources.policy_views.wait_synced(0) and sources.ipam.synced:
+        views = (sources.views, sources.policy_views, sources.service_views)
+        if all(view.wait_synced(0) for view in views) and sources.ipam.synced:
             return None
         return "etcd is not being followed at the moment: this is what was known last"
 

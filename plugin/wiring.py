@@ -261,6 +261,7 @@ def build(settings: Settings) -> Wired:
             docker_networks=lambda: _docker_networks(engine),
             policies=policy.service,
             services=balancer.state,
+            service_views=balancer.views,
             policy_views=policy.views,
             problems=lambda: [
                 *_problems(agent, embedded, forwarding),

@@ -351,12 +351,12 @@ def test_a_container_that_answers_for_a_service_says_so(world: FlowWorld) -> Non
         (
             167,
             "NO_MAPPING_FOR_NAT_MASQUERADE",
-            "no port of MASQUERADE_PORTS is free for it, or the table of translations is full",
+            "MASQUERADE_PORTS has no free port, or the connection that it answers is forgotten",
         ),
         (
             168,
             "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE",
-            "only TCP, UDP and ICMP echo can leave with the host's address",
+            "only TCP, UDP and ICMP echo are translated, and of SCTP only the addresses",
         ),
         (229, "BACKEND_GONE", "its container is gone or its host is lost; the connection is reset"),
     ],
