@@ -14,7 +14,7 @@ from observe.request import MAX_BODY_BYTES
 from observe.route import Asking, Route
 from observe.routes import ROUTES
 
-VERSION: Final = "1.1"
+VERSION: Final = "1.2"
 """Of the API, not of hawse: raised when fields are added."""
 
 _SCHEMAS: Final = "#/components/schemas/"
