@@ -69,4 +69,4 @@ def asks(*formats: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 )
 @click.version_option(package_name="hawse", prog_name="hawse", message="%(prog)s %(version)s")
 def hawse() -> None:
-    """Show what the hawse agent of this host knows: networks, containers, services, policies, packets; and apply policies."""
+    """Show what this host's hawse agent knows: networks, containers, services, policies, packets; apply policies."""
