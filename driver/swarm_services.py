@@ -17,6 +17,8 @@ the signal to the container (ADR 0015).
 =====================================  ==========================================================================
 the manager is demoted                 at once, with the next question (0.25 to 0.5 s); then up to 1 s
 its engine ends or does not answer     3 s from its last answer; then up to 1 s
+it was the Swarm's leader, too         until the managers have elected another (10 to 20 s): before, none of them
+                                       answers, and the Swarm itself decides nothing
 its agent ends in order                up to 1 s
 its agent is killed                    until it runs again (2 to 3 s), for it takes its own key at once; else until
                                        its lease ends (10 to 15 s)

@@ -85,6 +85,10 @@ class EtcdMembers:
         """Everything below a prefix."""
         return parse_entries(self._must("get", "--prefix", prefix, "--write-out=json"))
 
+    def delete(self, prefix: str) -> None:
+        """Remove everything below a prefix."""
+        self._must("del", "--prefix", prefix)
+
     def _client_url(self, number: int) -> str:
         return f"https://{ADDRESS}:{self._first_port + number}"
 

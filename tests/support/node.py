@@ -24,6 +24,8 @@ class Entries(Protocol):
 
     def entries(self, prefix: str) -> Mapping[str, str]: ...
 
+    def delete(self, prefix: str) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
