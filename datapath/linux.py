@@ -51,6 +51,7 @@ from datapath.features import probe_features
 from datapath.flow_event import FlowEvents, TrackedConnection
 from datapath.links import Links
 from datapath.local_addresses import LocalAddresses
+from datapath.maps import DEVICES, TypedMap
 from datapath.netlink import Netlink
 from datapath.open_maps import OpenMaps
 from datapath.pins import Pins
@@ -268,8 +269,7 @@ class LinuxDatapath:
     def destroy(self) -> None:
         """See :meth:`datapath.api.Datapath.destroy`."""
         with self._lock:
-            if self._started is not None:
-                self._started.devices.release_all()
+            self._leave_devices()
             own_devices.remove(self._links)
             self._release()
             pins.remove(self._pins.root)
@@ -318,6 +318,12 @@ class LinuxDatapath:
             self._opened.devices.watch_loopback(program_fd=self._opened.programs.from_loopback)
         else:
             self._opened.devices.leave_loopback()
+
+    def _leave_devices(self) -> None:
+        """Take our programs away from the host's own interfaces, also when no agent has started."""
+        if (self._pins.maps / "hawse_devices").exists():
+            with contextlib.closing(TypedMap(self._pins.maps, "hawse_devices", DEVICES)) as opened:
+                Devices(self._netlink, self._links, opened).release_all()
 
     def _translate_at_sockets(self, cgroup: Path | None) -> None:
         """Attach the programs for sockets, or detach them; packets are translated anyhow."""
