@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import bpf_roots
 from tests.support.netns import bpf_file_system, remove_leftovers
 from tests.support.overlay import Overlay, standing_overlay
 from tests.support.policy_bench import PolicyBench, standing_bench
@@ -18,6 +19,7 @@ def bpf_root() -> Iterator[Path]:
     remove_leftovers()
     with bpf_file_system() as folder:
         yield folder
+        bpf_roots.remove(folder)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from datapath.api import (
 from datapath.linux import LinuxDatapath
 from model.addresses import MacAddress
 from model.ids import IDENTITY_HOST, IDENTITY_INIT, EndpointId, IdentityId, Vni
+from tests.support import bpf_roots
 from tests.support.netns import Namespace, Namespaces
 from tests.support.policy_tables import open_policy
 
@@ -102,6 +103,8 @@ class Node:
     root: Path
     datapath: LinuxDatapath
     containers: list[Container] = field(default_factory=list)
+    shares_root: bool = False
+    """Whether its programs are used again."""
 
     @property
     def config(self) -> DatapathConfig:
@@ -156,10 +159,11 @@ class Overlay:
         address = IPv4Address(f"10.77.0.{number}")
         namespace.ip("addr", "add", f"{address}/24", "dev", "eth0")
         namespace.ip("link", "set", "eth0", "up")
-        root = self.bpf_root / namespace.name
+        # What is not started yet may be about to be started with other programs.
+        root = bpf_roots.take(self.bpf_root) if started else self.bpf_root / namespace.name
         with namespace.entered():
             datapath = LinuxDatapath(root=root)
-        node = Node(namespace, address, root, datapath)
+        node = Node(namespace, address, root, datapath, shares_root=started)
         self.nodes.append(node)
         if started:
             datapath.start(node.config)
@@ -210,7 +214,8 @@ class Overlay:
     def close(self) -> None:
         """Take the hosts down; the namespaces are the caller's."""
         for node in self.nodes:
-            node.datapath.destroy()
+            if not node.shares_root:
+                node.datapath.destroy()
             node.datapath.close()
 
 
@@ -224,3 +229,6 @@ def standing_overlay(bpf_root: Path) -> Iterator[Overlay]:
     finally:
         overlay.close()
         namespaces.close()
+        for node in overlay.nodes:
+            if node.shares_root:
+                bpf_roots.give_back(bpf_root, node.root)
