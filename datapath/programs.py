@@ -19,7 +19,8 @@ from model.errors import AbiMismatch, DatapathError, ProgramLoadError
 
 log = logging.getLogger(__name__)
 
-_LOAD_TIMEOUT_S: Final = 60
+_LOAD_TIMEOUT_S: Final = 240
+"""Some seconds of work, of which a host that is busy at its start may make minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
