@@ -40,8 +40,15 @@ def frontends(state: AgentState) -> FrontendsDocument:
 
 
 def translations(state: AgentState) -> TranslationsDocument:
-    """Describe the translated connections, those that were used last first."""
-    found = sorted(state.translations(), key=lambda translation: translation.idle_s)
+    """Describe the translated connections, those that were used last first, the two halves of each together."""
+
+    def order(half: Translation) -> tuple[int, int, int, int, int, int, bool]:
+        opener, asked = (half.source, half.source_port), (half.destination, half.destination_port)
+        if half.reply:
+            opener, asked = (half.new_destination, half.new_destination_port), (half.new_source, half.new_source_port)
+        return (half.idle_s, half.protocol, int(opener[0]), opener[1], int(asked[0]), asked[1], half.reply)
+
+    found = sorted(state.translations(), key=order)
     return TranslationsDocument(translations=[_translation(one) for one in found])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from textwrap import dedent
 from typing import Any, TypeVar
 
@@ -12,11 +13,11 @@ from flask.testing import FlaskClient
 from cli import translation_text
 from cli.conform import conform
 from cli.translation_documents import Frontends, PublishedPorts, Translations
-from datapath.api import Balancing
+from datapath.api import Balancing, Translation
 from model.errors import DatapathError, StoreUnavailable
 from observe import translation_describe
 from observe.api import create_agent_app
-from tests.support.agent_state import FixedAgentState
+from tests.support.agent_state import FixedAgentState, a_translation
 
 Document = TypeVar("Document")
 
@@ -169,3 +170,32 @@ def test_service_without_a_table_has_no_share(client: FlaskClient, state: FixedA
     (document,) = _get(client, "/v1/bpf/lb")["frontends"]
 
     assert {backend["share"] for backend in document["backends"]} == {0.0}
+
+
+def test_both_halves_of_a_translated_connection_stand_together(client: FlaskClient, state: FixedAgentState) -> None:
+    web, shell = (a_translation("service", "10.1.0.2", port, idle_s=7) for port in (80, 22))
+    state.translated = (_answer(web), shell, web, _answer(shell))
+
+    found = _get(client, "/v1/bpf/nat")["translations"]
+
+    assert [(half["destination_port"], half["source_port"], half["reply"]) for half in found] == [
+        (22, 40001, False),
+        (40001, 22, True),
+        (80, 40001, False),
+        (40001, 80, True),
+    ]
+
+
+def _answer(half: Translation) -> Translation:
+    return dataclasses.replace(
+        half,
+        source=half.new_destination,
+        source_port=half.new_destination_port,
+        destination=half.new_source,
+        destination_port=half.new_source_port,
+        new_source=half.destination,
+        new_source_port=half.destination_port,
+        new_destination=half.source,
+        new_destination_port=half.source_port,
+        reply=True,
+    )
