@@ -91,6 +91,7 @@ def test_names_that_cilium_has_are_the_same_here() -> None:
         135: "CT: Truncated or invalid header",
         136: "Fragmentation needed",
         139: "Unsupported L3 protocol",
+        140: "Missed tail call",
         141: "Error writing to packet",
         147: "Error retrieving tunnel key",
         150: "Unknown L3 target address",
