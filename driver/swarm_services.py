@@ -15,12 +15,13 @@ the signal to the container (ADR 0015).
 **What a hand-over takes.**
 
 =====================================  ==========================================================================
-the manager is demoted                 at once, with the next question (0.25 to 0.5 s); then up to 1 s
+the manager is demoted                 at once, with the next question (0.25 to 0.5 s) after its engine has obeyed
+                                       (2 s); then up to 1 s
 its engine ends or does not answer     3 s from its last answer; then up to 1 s
 it was the Swarm's leader, too         until the managers have elected another (10 to 20 s): before, none of them
                                        answers, and the Swarm itself decides nothing
 its agent ends in order                up to 1 s
-its agent is killed                    until it runs again (2 to 3 s), for it takes its own key at once; else until
+its agent is killed                    until it runs again (some 5 s), for it takes its own key at once; else until
                                        its lease ends (10 to 15 s)
 the host dies                          until the agent's lease ends (10 to 15 s); then up to 1 s
 =====================================  ==========================================================================
@@ -37,6 +38,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -90,7 +92,7 @@ class Pace:
     event_busy_for_s: float = 2.0
     """The same after an event."""
     share: int = 20
-    """The time between questions is at least so many times what the last ones took: they take 5 % of the time."""
+    """The time between questions is at least so many times what they take: 5 % of the time is spent on them."""
     busy_share: int = 4
     """The same while something changes, and between questions that events cause: 20 %."""
     silent_s: float = 3.0
@@ -103,7 +105,7 @@ class Pace:
     """The same of a host without a Swarm."""
 
     def wait_s(self, took_s: float, *, busy: bool) -> float:
-        """How long to wait after questions that took ``took_s``."""
+        """How long to wait when questions take ``took_s``."""
         return max(self.busy_s, self.busy_share * took_s) if busy else max(self.idle_s, self.share * took_s)
 
 
@@ -157,6 +159,7 @@ class SwarmFollower:
         self._answered_at_s = 0.0
         self._busy_until_s = 0.0
         self._rest_until_s = 0.0
+        self._took_s: deque[float] = deque(maxlen=4)
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="swarm services", daemon=True)
@@ -286,6 +289,9 @@ class SwarmFollower:
             return self._unanswered(err)
         took_s = self._clock.monotonic_s() - started_s
         took_s += self._write(said)
+        # The quickest of the last: what a busy host adds to one of them is no work of ours.
+        self._took_s.append(took_s)
+        took_s = min(self._took_s)
         self._problem = None
         now_s = self._clock.monotonic_s()
         self._rest_until_s = now_s + self._pace.busy_share * took_s

@@ -95,6 +95,12 @@ def let_write(nodes: list[Node], wanted: Callable[[Node], bool]) -> Node:
     return wait.until("the right manager writes", writes, timeout_s=120, interval_s=0.5)
 
 
+def reachable(nodes: list[Node]) -> int:
+    """How many managers the Swarm has that can be reached."""
+    listed = leader(nodes).engine.run("node", "ls", "--format", "{{.ManagerStatus}}").out.split()
+    return sum(status in {"Leader", "Reachable"} for status in listed)
+
+
 def create(nodes: list[Node], name: str, replicas: int, *, mode: str = "vip") -> None:
     # PID 1 takes no SIGTERM: a task goes on for its grace period, and would be seen if it were not drained.
     leader(nodes).engine(
@@ -207,10 +213,12 @@ def test_another_manager_writes_when_an_engine_is_killed(nodes: list[Node], figu
         old.wait_healthy()
         swarm.wait_ready(leader(nodes).engine, len(nodes))
         swarm.wait_driver(leader(nodes).engine, NAME, len(nodes))
+        # An engine forgets a Swarm's networks when it is killed; what it had of this one would be collected later.
+        old.engine("run", "--rm", "--network", _NET, IMAGE, "true")
 
-    what = "and leader of the Swarm" if leads else ""
+    what = ", which led the Swarm too," if leads else ""
     figures.append(
-        f"engine of the writing manager {what} killed: the Swarm has a leader after {led_s:.1f} s, {new.name} writes "
+        f"engine of the writing manager{what} killed: the Swarm has a leader after {led_s:.1f} s, {new.name} writes "
         f"instead of {old.name} after {seconds:.1f} s, its first drain took {drained_s:.2f} s"
     )
     assert seconds - led_s < _TAKEN_OVER_S
@@ -245,12 +253,7 @@ def test_another_manager_writes_when_one_is_demoted(nodes: list[Node], figures: 
         f"writing manager demoted: {new.name} instead of {old.name} after {time.monotonic() - started:.1f} s"
     )
     leader(others).engine("node", "promote", old.name)
-    wait.until(
-        f"{old.name} is a manager again",
-        lambda: old.engine("info", "--format", "{{.Swarm.ControlAvailable}}") == "true",
-        timeout_s=60,
-        interval_s=0.3,
-    )
+    wait.until("all are managers again", lambda: reachable(nodes) == len(nodes), timeout_s=60, interval_s=0.3)
 
 
 def test_a_host_that_the_swarm_gives_up_is_noted_until_it_is_back(
@@ -260,7 +263,7 @@ def test_a_host_that_the_swarm_gives_up_is_noted_until_it_is_back(
     lost = next(node for node in nodes if node not in (first, second))
 
     def state() -> str:
-        return first.engine("node", "inspect", "--format", "{{.Status.State}}", lost.name)
+        return first.engine.run("node", "inspect", "--format", "{{.Status.State}}", lost.name).out.strip()
 
     testbed.underlay.cut(lost.machine)
     try:
