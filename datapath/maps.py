@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -252,10 +253,16 @@ def new_inner_array(layout: Layout[abi.ArrayKey, V], content: bytes) -> Iterator
         )  # fmt: skip
     try:
         with _kernel_errors(_INNER_NAME):
-            bpf_syscalls.map_update_batch(fd, b"".join(map(_INDEX.pack, range(count))), content, count)
+            bpf_syscalls.map_update_batch(fd, _indexes(count), content, count)
         yield MapReference(number=fd)
     finally:
         os.close(fd)
+
+
+@functools.lru_cache(maxsize=8)
+def _indexes(count: int) -> bytes:
+    """Keys of an array; almost all have the same length."""
+    return b"".join(map(_INDEX.pack, range(count)))
 
 
 def read_inner_array(reference: MapReference) -> bytes:

@@ -41,6 +41,7 @@ class _Wanted:
     flags: int
     content: bytes
     """Values of the table, one behind the other."""
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class _Known:
 
     def holds(self, wanted: _Wanted) -> bool:
         """Whether the table is the wanted one."""
-        return self.slots == wanted.slots and self.digest == _digest(wanted.content)
+        return self.slots == wanted.slots and self.digest == wanted.digest
 
     def value(self) -> abi.ServiceValue:
         """As it is written."""
@@ -146,7 +147,7 @@ class ServiceMaps:
             if one.slots and (before is None or not before.holds(one)):
                 number = number or next(free)
                 filled.append((number, one.content))
-            after = _Known(number, one.slots, one.vni, one.flags, _digest(one.content))
+            after = _Known(number, one.slots, one.vni, one.flags, one.digest)
             if after != before:
                 entries[key] = after
         _side_by_side(self._put_table, filled)
@@ -187,11 +188,12 @@ def _wanted(services: Mapping[Frontend, Balancing]) -> dict[bytes, _Wanted]:
     for frontend, balancing in services.items():
         key = abi.ServiceKey(address=int(frontend.address), port=frontend.port, protocol=frontend.protocol)
         flags = abi.ServiceFlags.AFFINITY if balancing.affinity else 0
-        found[bytes(key)] = _Wanted(len(balancing.table), frontend.vni, flags, _content(frontend, balancing))
+        content = _content(frontend, balancing)
+        found[bytes(key)] = _Wanted(len(balancing.table), frontend.vni, flags, content, _digest(content))
     for frontend in services:
         every_port = bytes(abi.ServiceKey(address=int(frontend.address)))
         if every_port not in found:
-            found[every_port] = _Wanted(0, frontend.vni, 0, b"")
+            found[every_port] = _Wanted(0, frontend.vni, 0, b"", _digest(b""))
     return found
 
 
