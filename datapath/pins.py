@@ -5,6 +5,7 @@
     <root>                              /sys/fs/bpf/hawse
     └── v1                              HAWSE_ABI_VERSION: maps of another layout live in another folder
         ├── hawse_endpoints ...         the maps
+        ├── links                       what holds the programs at the control group above all containers
         └── programs-<digest>           one build; the folder appears complete or not at all
             ├── from_container ...      for interfaces
             ├── hawse_stages            what they go on with
