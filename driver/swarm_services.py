@@ -18,8 +18,8 @@ the signal to the container (ADR 0015).
 the manager is demoted                 at once, with the next question (0.25 to 0.5 s) after its engine has obeyed
                                        (2 s); then up to 1 s
 its engine ends or does not answer     3 s from its last answer; then up to 1 s
-it was the Swarm's leader, too         until the managers have elected another (10 to 20 s): before, none of them
-                                       answers, and the Swarm itself decides nothing
+it was the Swarm's leader, too         until the managers have elected another (10 to 20 s), and up to 4 s: before, none
+                                       of them answers, and the Swarm itself decides nothing
 its agent ends in order                up to 1 s
 its agent is killed                    until it runs again (some 5 s), for it takes its own key at once; else until
                                        its lease ends (10 to 15 s)
@@ -223,8 +223,9 @@ class SwarmFollower:
             try:
                 info = self._host.info(_INFO_TIMEOUT_S)
             except EngineUnavailable as err:
+                # It boots.
                 log.debug("engine did not say whether it is a manager", extra={"reason": str(err)})
-                return self._pace.worker_s
+                return self._pace.candidate_s
             if not info.swarm_manager:
                 self._problem = None
                 return self._pace.worker_s if info.in_swarm else self._pace.outside_s
@@ -235,9 +236,9 @@ class SwarmFollower:
         try:
             self._ask()
         except EngineUnavailable as err:
-            # Nobody leads, and this one cannot. It may have been demoted long ago.
-            self._is_manager = False
+            # Nobody leads, and this one cannot: there is no majority of managers, or it was demoted long ago.
             self._failed(str(err))
+            self._is_manager = not self._is_demoted()
             return self._pace.candidate_s
         if not self._election.try_to_lead():
             return self._pace.candidate_s
@@ -311,7 +312,6 @@ class SwarmFollower:
         silent_s = self._clock.monotonic_s() - self._answered_at_s
         self._failed(str(err))
         if silent_s >= self._pace.silent_s:
-            self._is_manager = False
             self._give_up(f"its engine has not answered for {silent_s:.1f} s")
         elif self._is_demoted():
             self._is_manager = False

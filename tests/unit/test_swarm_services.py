@@ -34,6 +34,8 @@ QUICK = Pace(
 )
 PATIENT = replace(QUICK, busy_s=60, idle_s=60, candidate_s=60)
 """Asks only when an event comes."""
+RELUCTANT = replace(QUICK, worker_s=60, outside_s=60)
+"""Asks once whether it is a manager."""
 
 
 @dataclass
@@ -219,8 +221,12 @@ def test_a_manager_whose_engine_does_not_answer_gives_up_the_lead(world: World) 
 
 
 def test_a_manager_without_a_majority_never_leads(world: World) -> None:
-    alone = world.node(broken={"/nodes"})
+    alone = world.node(broken={"/nodes"}, pace=RELUCTANT)
     wait.until("it has tried", lambda: alone.dockerd.asked.count("/nodes") > 3, timeout_s=SOON_S)
+    # Without a leader of the Swarm an engine answers this late, too.
+    alone.dockerd.broken.add("/info")
+    asked = alone.dockerd.asked.count("/nodes")
+    wait.until("it tries again", lambda: alone.dockerd.asked.count("/nodes") > asked + 3, timeout_s=SOON_S)
     assert world.leader() is None
     assert alone.follower.problem is not None
 
@@ -228,6 +234,26 @@ def test_a_manager_without_a_majority_never_leads(world: World) -> None:
 
     world.wait_leader("s1")
     wait.until("no problem", lambda: alone.follower.problem is None, timeout_s=SOON_S)
+
+
+def test_an_engine_that_boots_is_asked_again_soon(world: World) -> None:
+    node = world.node(broken={"/info"}, pace=RELUCTANT)
+    wait.until("it has asked", lambda: node.dockerd.asked.count("/info") > 3, timeout_s=SOON_S)
+
+    node.dockerd.broken.clear()
+
+    world.wait_leader("s1")
+
+
+def test_the_only_manager_leads_again_as_soon_as_its_engine_answers(world: World) -> None:
+    node = world.node(pace=RELUCTANT)
+    world.wait_leader("s1")
+    node.dockerd.broken |= {"/services", "/info"}
+    wait.until("it gives up", lambda: world.leader() is None, timeout_s=SOON_S)
+
+    node.dockerd.broken.clear()
+
+    world.wait_leader("s1")
 
 
 def test_an_agent_that_ends_gives_up_the_lead(world: World) -> None:
