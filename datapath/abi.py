@@ -287,6 +287,7 @@ class ConfigFlags(enum.IntEnum):
 
     AUDIT = 1, "what policy denies is reported and passes"
     PUBLISHED = 2, "hawse_published is not empty"
+    ROUTED = 4, "the outside may have routes to containers"
 
 
 class IdentityFlags(enum.IntEnum):

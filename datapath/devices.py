@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
-from datapath import abi, names, tc
+from datapath import abi, ipv4_settings, names, tc
 from datapath.links import Link, Links
 from datapath.maps import TypedMap
 from datapath.netlink import Netlink
@@ -63,17 +63,18 @@ class Devices:
             self._release(ifindex)
 
     def watch_loopback(self, *, program_fd: int) -> None:
-        """See what programs of the host send to the host itself. Idempotent.
+        """See what programs of the host send to the host itself, and let answers come from there. Idempotent.
 
         Raises:
             LinkError: the kernel refused.
         """
         link = self._links.find(LOOPBACK)
         if link is not None:
+            ipv4_settings.apply(self._netlink, ifindex=link.ifindex, settings=ipv4_settings.FROM_ITSELF)
             tc.attach(
                 self._netlink,
                 ifindex=link.ifindex,
-                hook=tc.SHARED_EGRESS,
+                hook=tc.SHARED_INGRESS,
                 program_fd=program_fd,
                 name="from_loopback",
             )
@@ -82,7 +83,7 @@ class Devices:
         """No longer see it. Idempotent."""
         link = self._links.find(LOOPBACK)
         if link is not None:
-            tc.detach(self._netlink, ifindex=link.ifindex, hook=tc.SHARED_EGRESS)
+            tc.detach(self._netlink, ifindex=link.ifindex, hook=tc.SHARED_INGRESS)
 
     def release_all(self) -> None:
         """Take all programs away."""

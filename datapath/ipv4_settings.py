@@ -42,11 +42,11 @@ INTO_THE_STACK: Final[Mapping[Setting, int]] = {
     Setting.FORWARDING: 1,
     # Packets come with addresses of the host and of others. Loose: the strict check of «all» would otherwise hold.
     Setting.RP_FILTER: 2,
-    Setting.ACCEPT_LOCAL: 1,
-    # Answers to 127.0.0.1, where a program on the host used a published port.
-    Setting.ROUTE_LOCALNET: 1,
 }
 """For the pair through which programs hand packets to the host's own stack."""
+
+FROM_ITSELF: Final[Mapping[Setting, int]] = {Setting.ACCEPT_LOCAL: 1, Setting.ROUTE_LOCALNET: 1}
+"""For loopback, where answers of published ports come in: from the host's own addresses, 127.0.0.1 among them."""
 
 
 class _Message:

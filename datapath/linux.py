@@ -99,6 +99,7 @@ class LinuxDatapath:
         self._probed: Sequence[Feature] = ()
         self._packets_because = "the datapath has not been started"
         self._lost_events: int | None = None
+        self._ranges_routed = False
 
     def start(self, config: DatapathConfig) -> None:
         """See :meth:`datapath.api.Datapath.start`."""
@@ -111,6 +112,9 @@ class LinuxDatapath:
             started.maps.config.describe_host(config, tunnel_ifindex=tunnel, host_ifindex=host)
             routed = config.way_out.routed if config.way_out else ()
             started.maps.routed.sync((prefix_key(prefix), abi.RoutedValue()) for prefix in routed)
+            self._ranges_routed = bool(routed)
+            if routed:
+                started.maps.config.set_flag(abi.ConfigFlags.ROUTED, on=True)
             others = self._pins.other_programs(started.programs.digest)
             started.endpoints.adopt(switch_programs=bool(others))
             started.devices.follow(config.node_address, program_fd=started.programs.from_underlay)
@@ -172,6 +176,9 @@ class LinuxDatapath:
                 raise DatapathError(f"interface {names.HOST_IFNAME} is missing; it is made when the agent starts")
             self._open_maps.networks.sync(
                 (prefix_key(pool), entries.network_value(spec)) for pool, spec in networks.items()
+            )
+            self._open_maps.config.set_flag(
+                abi.ConfigFlags.ROUTED, on=self._ranges_routed or any(spec.routed for spec in networks.values())
             )
             self._routes.replace(networks, ifindex=host.ifindex, source=source)
             self._opened.devices.follow(source, program_fd=self._opened.programs.from_underlay)

@@ -156,6 +156,7 @@ struct config_value {
 enum config_flags {
 	CONFIG_AUDIT = 1,     /* what policy denies is reported and passes */
 	CONFIG_PUBLISHED = 2, /* hawse_published is not empty */
+	CONFIG_ROUTED = 4,    /* the outside may have routes to containers */
 };
 
 /* hawse_identities: what is known of an identity; an array, its index is the identity. */

@@ -25,12 +25,12 @@ int from_loopback(struct __sk_buff *skb)
 	int verdict;
 
 	if (!config || skb->protocol != bpf_htons(ETH_P_IP))
-		return TC_ACT_OK;
+		return PASS_ON;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, &flow))
-		return TC_ACT_OK;
+		return PASS_ON;
 	if (!is_published(config, &flow))
-		return TC_ACT_OK;
+		return PASS_ON;
 	flow.source_identity = HAWSE_IDENTITY_HOST;
 	verdict = stage_published(skb, &flow, config->node_address[3]);
 	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;

@@ -20,14 +20,6 @@
 #include "lib/stages.h"
 #include "lib/way_out.h"
 
-static __always_inline bool is_routed(__be32 destination)
-{
-	struct prefix_key key = {.prefix_bits = PREFIX_BITS_HOST};
-
-	address_from_ipv4(key.address, destination);
-	return hawse_routed.lookup(&key);
-}
-
 /* Give the packet an address of the host. */
 static __always_inline int masquerade(struct __sk_buff *skb, const struct config_value *config,
 				      struct flow *flow, __be32 address)

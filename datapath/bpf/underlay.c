@@ -4,7 +4,8 @@
  *
  * How a packet goes:
  * 1) an answer to a container that left with this host's address gets the container's back; one to
- *    a published port goes to its container; everything else is the host's, untouched;
+ *    a published port goes to its container, and where networks are routed so does one to the
+ *    address of a container; everything else is the host's, untouched;
  * 2) the sender is another host or the world; an address of a network cannot be the source;
  * 3) the connection is looked up, and judged by the container's ingress policy;
  * 4) delivery on this host.
@@ -38,15 +39,35 @@ static __always_inline bool may_be_answer(const struct config_value *config,
 	return port >= config->nat_port_first && port <= config->nat_port_last;
 }
 
-/* An answer to a container, which has its address again. */
-static __always_inline int receive_answer(struct __sk_buff *skb, const struct config_value *config,
-					  struct flow *flow)
+static __always_inline bool is_here(__be32 address)
+{
+	__u32 vni = network_of(address);
+	struct ipcache_value *place = vni ? ipcache_ipv4(vni, address) : 0;
+
+	return place && ipcache_is_local(place);
+}
+
+/*
+ * Is it for a container of this host, by the address that it has, and may the sender know that? Others
+ * are for the host's stack.
+ */
+static __always_inline bool is_for_container(const struct config_value *config,
+					     const struct flow *flow)
+{
+	if (!(config->flags & CONFIG_ROUTED))
+		return false;
+	if (!network_is_routed(flow->destination) && !is_routed(flow->source))
+		return false;
+	return is_here(flow->destination);
+}
+
+/* To a container of this host. */
+static __always_inline int receive(struct __sk_buff *skb, const struct config_value *config,
+				   struct flow *flow)
 {
 	struct ipcache_value *place;
-	int err = nat_undo(skb, flow);
+	int err;
 
-	if (err < 0)
-		return err;
 	flow->vni = network_of(flow->destination);
 	place = ipcache_ipv4(flow->vni, flow->destination);
 	if (!place || !ipcache_is_local(place))
@@ -65,25 +86,31 @@ static __always_inline int judge_underlay(struct __sk_buff *skb, const struct co
 	struct nat_value *known = 0;
 	struct iphdr *ipv4;
 	bool published;
+	int err;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
-		return TC_ACT_OK;
+		return PASS_ON;
 	/* What cannot be read is the host's to refuse. */
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, flow))
-		return TC_ACT_OK;
+		return PASS_ON;
 	if (may_be_answer(config, flow))
 		known = nat_find(flow);
 	if (known && !(known->reply && known->kind == NAT_MASQUERADE))
 		known = 0;
 	published = !known && is_published(config, flow);
-	if (!known && !published)
-		return TC_ACT_OK;
+	if (!known && !published && !is_for_container(config, flow))
+		return PASS_ON;
 	if (network_of(flow->source))
 		return DROP(DROP_INVALID_SOURCE_IP);
 	flow->source_identity = outside_identity(config, flow->source);
 	if (published)
 		return stage_published(skb, flow, flow->tracked_source);
-	return receive_answer(skb, config, flow);
+	if (known) {
+		err = nat_undo(skb, flow);
+		if (err < 0)
+			return err;
+	}
+	return receive(skb, config, flow);
 }
 
 int from_underlay(struct __sk_buff *skb)
@@ -93,8 +120,8 @@ int from_underlay(struct __sk_buff *skb)
 	int verdict;
 
 	if (!config)
-		return TC_ACT_OK;
+		return PASS_ON;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	verdict = judge_underlay(skb, config, &flow);
-	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
+	return verdict < 0 && verdict != PASS_ON ? hawse_drop(skb, &flow, verdict) : verdict;
 }

@@ -61,6 +61,8 @@ static __always_inline int undo(struct __sk_buff *skb, const struct config_value
 		return deliver_remote(skb, config, asker->tunnel_endpoint[3], vni,
 				      HAWSE_IDENTITY_REMOTE);
 	key.ifindex = way;
+	if (!way && to.kind == NAT_PUBLISHED)
+		return deliver_loopback(skb, DIRECTION_EGRESS);
 	if (!way || !hawse_devices.lookup(&key))
 		return deliver_host(skb, config, DIRECTION_EGRESS);
 	return deliver_device(skb, key.ifindex);

@@ -152,16 +152,16 @@ def test_filters_of_others_stay(node: Node, uplink: str) -> None:
 
 
 def test_loopback_is_watched_only_while_ports_are_published(node: Node) -> None:
-    assert filters(node, "lo", "egress") == []
+    assert filters(node, "lo") == []
 
     node.datapath.replace_published(PUBLISHED)
-    assert filters(node, "lo", "egress") == ["from_loopback"]
+    assert filters(node, "lo") == ["from_loopback"]
 
     node.datapath.start(node.config)
-    assert filters(node, "lo", "egress") == ["from_loopback"]
+    assert filters(node, "lo") == ["from_loopback"]
 
     node.datapath.replace_published({})
-    assert filters(node, "lo", "egress") == []
+    assert filters(node, "lo") == []
 
 
 def test_programs_look_for_published_ports_only_while_there_are_some(node: Node) -> None:
@@ -191,7 +191,13 @@ def test_pair_to_the_hosts_stack_takes_packets_of_any_address(node: Node, ifname
         for name in ("forwarding", "accept_local", "route_localnet", "rp_filter")
     }
 
-    assert found == {"forwarding": "1", "accept_local": "1", "route_localnet": "1", "rp_filter": "2"}
+    assert found == {"forwarding": "1", "accept_local": "0", "route_localnet": "0", "rp_filter": "2"}
+
+
+def test_loopback_takes_answers_of_published_ports(node: Node) -> None:
+    node.datapath.replace_published(PUBLISHED)
+
+    assert [setting(node.namespace, "lo", name) for name in ("accept_local", "route_localnet")] == ["1", "1"]
 
 
 def test_packets_of_containers_may_be_forwarded_by_programs(node: Node) -> None:
@@ -296,7 +302,7 @@ def test_destroying_takes_away_what_is_ours_and_nothing_else(hosts: Overlay, cgr
     node.datapath.destroy()
 
     assert filters(node, "eth0") == ["bpf"]
-    assert filters(node, "lo", "egress") == []
+    assert filters(node, "lo") == []
     assert len(attached(cgroup)) == HOOKS
 
 
@@ -310,7 +316,7 @@ def test_destroying_without_having_started_takes_away_the_same(hosts: Overlay, c
     node.datapath.destroy()
 
     assert filters(node, "eth0") == []
-    assert filters(node, "lo", "egress") == []
+    assert filters(node, "lo") == []
     assert attached(cgroup) == []
     assert not Pins(node.root).maps.exists()
 

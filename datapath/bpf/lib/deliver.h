@@ -2,7 +2,8 @@
 /*
  * deliver.h: brings a packet to where its destination is.
  *
- * Public: deliver_local, deliver_remote, deliver_host, deliver_device, hide_router.
+ * Public: deliver_local, deliver_remote, deliver_host, deliver_device,
+ * deliver_loopback, hide_router.
  *
  * Link-layer addresses stay as they are: every frame goes to the router's address, the receiving
  * end of the veth pair sees it as its own because bpf_redirect_peer keeps the packet type that the
@@ -85,4 +86,18 @@ static __always_inline int deliver_device(struct __sk_buff *skb, __u32 ifindex)
 {
 	count_forwarded(skb, DIRECTION_EGRESS);
 	return redirect_neigh(ifindex, 0, 0, 0);
+}
+
+/*
+ * Hand the packet to the stack of this host where it takes what comes from its own addresses. The
+ * loopback interface is the first of every namespace, and has no link-layer address.
+ */
+static __always_inline int deliver_loopback(struct __sk_buff *skb, enum direction direction)
+{
+	__u8 none[2 * ETH_ALEN] = {};
+
+	if (bpf_skb_store_bytes(skb, 0, none, sizeof(none), 0))
+		return DROP(DROP_WRITE_FAILED);
+	count_forwarded(skb, direction);
+	return bpf_redirect(1, BPF_F_INGRESS);
 }

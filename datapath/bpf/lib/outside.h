@@ -2,7 +2,7 @@
 /*
  * outside.h: who an address is that no container has: a host of the cluster, or the world.
  *
- * Public: network_of, network_is_routed, outside_identity, node_is_known. Maps: hawse_networks, hawse_nodes,
+ * Public: network_of, network_is_routed, is_routed, outside_identity, node_is_known. Maps: hawse_networks, hawse_nodes,
  * hawse_prefixes, hawse_config.
  */
 #pragma once
@@ -32,6 +32,15 @@ static __always_inline bool network_is_routed(__be32 ipv4)
 	address_from_ipv4(key.address, ipv4);
 	network = hawse_networks.lookup(&key);
 	return network && network->flags & NETWORK_ROUTED;
+}
+
+/* Is the address reached without masquerade? */
+static __always_inline bool is_routed(__be32 destination)
+{
+	struct prefix_key key = {.prefix_bits = PREFIX_BITS_HOST};
+
+	address_from_ipv4(key.address, destination);
+	return hawse_routed.lookup(&key);
 }
 
 static __always_inline bool node_is_known(__be32 ipv4)

@@ -12,10 +12,14 @@
 
 #include <linux/if_ether.h>
 #include <linux/ip.h>
+#include <linux/pkt_cls.h>
 
 #include "abi.h"
 #include "address.h"
 #include "drop.h"
+
+/* Verdict of a program at an interface that is not ours: the next filter, and then the stack. */
+#define PASS_ON TC_ACT_UNSPEC
 
 /* Make the first bytes readable: a driver or GRO may have left them in fragments. */
 static __always_inline bool pull(struct __sk_buff *skb, __u32 bytes)
