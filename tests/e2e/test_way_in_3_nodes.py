@@ -294,9 +294,29 @@ def test_a_policy_by_prefix_tells_clients_outside_apart(shop: Shop) -> None:
         wait.until_passes(told, timeout_s=_PATIENCE_S, interval_s=0.2)
 
 
+@pytest.fixture(scope="module")
+def virtual_address(shop: Shop) -> Iterator[str]:
+    """Of a service that has tasks on two nodes."""
+    manager = shop.nodes[0].engine
+    manager(
+        "service", "create", "--detach", "--name", "named", "--replicas", "2", "--network", "front",
+        "--replicas-max-per-node", "1", "--no-resolve-image", IMAGE, *serve_command("named", 7001),
+    )  # fmt: skip
+    swarm.wait_running(manager, "named", 2)
+    (virtual,) = manager.inspect("service", "named")["Endpoint"]["VirtualIPs"]
+    yield virtual["Addr"].partition("/")[0]
+    manager("service", "rm", "named")
+    wait.until_passes(lambda: no_task(shop), timeout_s=60, interval_s=0.3)
+
+
+def no_task(shop: Shop) -> None:
+    for node in shop.nodes:
+        assert node.engine("ps", "-q", "--filter", "label=com.docker.swarm.service.name") == ""
+
+
 @pytest.mark.parametrize("firewall", FIREWALLS)
-def test_nothing_depends_on_the_firewall(shop: Shop, firewall: str) -> None:
-    """Ports in, the way out, the overlay, names; and the policy."""
+def test_nothing_depends_on_the_firewall(shop: Shop, virtual_address: str, firewall: str) -> None:
+    """Ports in, the way out, the overlay, names of containers and services; and the policy."""
     other = shop.nodes[1]
     inside = [shop.clients[f"a container {where}"].asker for where in ("beside it", "on another host")]
     with kept(*(node.machine for node in shop.nodes)):
@@ -311,10 +331,15 @@ def test_nothing_depends_on_the_firewall(shop: Shop, firewall: str) -> None:
             across = asker.ask(
                 [Question(protocol=protocol, address=shop.address, port=7001) for protocol in _PROTOCOLS]
             )
-            named = asker.run("nslookup", "-type=a", "server")
+            service = asker.ask(
+                [Question(protocol=protocol, address=virtual_address, port=7001) for protocol in _PROTOCOLS] * 4
+            )
             assert [(one.server, one.address) for one in out] == [("world", str(node.address))] * 2
             assert [one.server for one in across] == ["server"] * 2
-            assert f"Address: {shop.address}" in named.out, str(named)
+            assert [one.server for one in service] == ["named"] * 8
+            for name, address in (("server", shop.address), ("named", virtual_address)):
+                resolved = asker.run("nslookup", "-type=a", name)
+                assert f"Address: {address}" in resolved.out, str(resolved)
         with under(shop.node, "door", _DOOR):
             check_door(shop)
 
@@ -501,7 +526,7 @@ def test_swarm_services_publish_at_their_hosts(shop: Shop, testbed: Testbed) -> 
 
     def gone() -> None:
         for node in shop.nodes:
-            assert node.engine("ps", "-q", "--filter", "label=com.docker.swarm.service.name") == ""
+            assert node.engine("ps", "-q", "--filter", "name=by-") == ""
         told = shop.clients["outside"].ask([8400, 8410], wait_ms=BRIEF_MS)
         assert [one.outcome for one in told] == [Outcome.REFUSED] * 4
 
