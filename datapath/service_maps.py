@@ -33,15 +33,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """An entry as it is to stand in the kernel, without the number of its table."""
 
     slots: int
     vni: int
     flags: int
-    content: bytes
-    """Values of the table, one behind the other."""
+    balancing: Balancing
     digest: bytes
+    """Of the values of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class _Known:
     flags: int
     digest: bytes
 
-    def holds(self, wanted: _Wanted) -> bool:
+    def holds(self, wanted: Wanted) -> bool:
         """Whether the table is the wanted one."""
         return self.slots == wanted.slots and self.digest == wanted.digest
 
@@ -77,6 +77,7 @@ class ServiceMaps:
         self._services = services
         self._tables = tables
         self._known: dict[bytes, _Known] | None = None
+        self._wanted = WantedEntries()
 
     def replace(self, services: Mapping[Frontend, Balancing]) -> None:
         """Make the maps say what the services say: add and change first, delete last; what is equal is not written.
@@ -86,7 +87,7 @@ class ServiceMaps:
             Exhausted: they do not fit; nothing of what did not fit is served.
             DatapathError: the kernel refused; the maps are read again the next time.
         """
-        wanted = _wanted(services)
+        wanted = self._wanted.of(services)
         if self._known is None:
             known = self._read()
             named = {key.table for key in self._tables.all_keys()}
@@ -136,17 +137,17 @@ class ServiceMaps:
         reference = self._tables.lookup(abi.TableKey(table=value.table)) if value.slots else None
         return b"" if reference is None else maps.read_inner_array(reference)
 
-    def _write(self, known: dict[bytes, _Known], wanted: Mapping[bytes, _Wanted], named: Container[int]) -> None:
+    def _write(self, known: dict[bytes, _Known], wanted: Mapping[bytes, Wanted], named: Container[int]) -> None:
         """Write what is new or has changed, and note it in ``known``; new numbers are none of ``named``."""
         free = (number for number in itertools.count(_NO_TABLE + 1) if number not in named)
-        filled: list[tuple[int, bytes]] = []
+        filled: list[tuple[int, Balancing]] = []
         entries: dict[bytes, _Known] = {}
         for key, one in wanted.items():
             before = known.get(key)
             number = before.table if before is not None and before.slots == one.slots else _NO_TABLE
             if one.slots and (before is None or not before.holds(one)):
                 number = number or next(free)
-                filled.append((number, one.content))
+                filled.append((number, one.balancing))
             after = _Known(number, one.slots, one.vni, one.flags, one.digest)
             if after != before:
                 entries[key] = after
@@ -158,10 +159,10 @@ class ServiceMaps:
         )
         known.update(entries)
 
-    def _put_table(self, table: tuple[int, bytes]) -> None:
+    def _put_table(self, table: tuple[int, Balancing]) -> None:
         """Make a table, fill it and have its number lead to it."""
-        number, content = table
-        with maps.new_inner_array(maps.TABLE, content) as reference:
+        number, balancing = table
+        with maps.new_inner_array(maps.TABLE, _content(balancing)) as reference:
             self._tables.update(abi.TableKey(table=number), reference)
 
     def _delete(self, known: dict[bytes, _Known], gone: Iterable[bytes]) -> None:
@@ -182,19 +183,45 @@ def _side_by_side(action: Callable[[T], object], items: Sequence[T]) -> None:
             list(threads.map(action, items))
 
 
-def _wanted(services: Mapping[Frontend, Balancing]) -> dict[bytes, _Wanted]:
-    """The entries by key; every address has one for all its ports."""
-    found: dict[bytes, _Wanted] = {}
-    for frontend, balancing in services.items():
-        key = abi.ServiceKey(address=int(frontend.address), port=frontend.port, protocol=frontend.protocol)
-        flags = abi.ServiceFlags.AFFINITY if balancing.affinity else 0
-        content = _content(frontend, balancing)
-        found[bytes(key)] = _Wanted(len(balancing.table), frontend.vni, flags, content, _digest(content))
-    for frontend in services:
-        every_port = bytes(abi.ServiceKey(address=int(frontend.address)))
-        if every_port not in found:
-            found[every_port] = _Wanted(0, frontend.vni, 0, b"", _digest(b""))
-    return found
+class WantedEntries:
+    """Works out what is to stand in the maps.
+
+    A balancing that is the same object as the last time is not read again: 500 services of 20 backends have a million
+    slots, of which a change concerns few, and the datapath's lock is held meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Frontend, Wanted] = {}
+
+    def of(self, services: Mapping[Frontend, Balancing]) -> dict[bytes, Wanted]:
+        """The entries by key; every address has one for all its ports.
+
+        Raises:
+            InvalidInput: a table and its backends do not fit together.
+        """
+        made = {}
+        for frontend, balancing in services.items():
+            known = self._last.get(frontend)
+            if known is None or known.balancing is not balancing:
+                known = _wanted(frontend, balancing)
+            made[frontend] = known
+        self._last = made
+        found = {_key(frontend): one for frontend, one in made.items()}
+        for frontend in services:
+            every_port = Frontend(address=frontend.address, vni=frontend.vni)
+            if (key := _key(every_port)) not in found:
+                found[key] = _wanted(every_port, Balancing())
+        return found
+
+
+def _wanted(frontend: Frontend, balancing: Balancing) -> Wanted:
+    require_fitting(frontend, balancing)
+    flags = abi.ServiceFlags.AFFINITY if balancing.affinity else 0
+    return Wanted(len(balancing.table), frontend.vni, flags, balancing, _digest(_content(balancing)))
+
+
+def _key(frontend: Frontend) -> bytes:
+    return bytes(abi.ServiceKey(address=int(frontend.address), port=frontend.port, protocol=frontend.protocol))
 
 
 def require_fitting(frontend: Frontend, balancing: Balancing) -> None:
@@ -209,9 +236,8 @@ def require_fitting(frontend: Frontend, balancing: Balancing) -> None:
         raise InvalidInput(f"the table of {frontend} does not fit its {count} backends")
 
 
-def _content(frontend: Frontend, balancing: Balancing) -> bytes:
-    """Values of the table."""
-    require_fitting(frontend, balancing)
+def _content(balancing: Balancing) -> bytes:
+    """Values of the table, one behind the other."""
     backends = [bytes(abi.BackendValue(address=int(one.address), port=one.port)) for one in balancing.backends]
     return b"".join([backends[place] for place in balancing.table])
 
