@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHORT_ID: Final = 12
+_PROTOCOLS: Final = {protocol.name.lower(): protocol for protocol in policies.PORT_PROTOCOLS}
+_PORTS: Final = range(1, policies.PORT_MAX + 1)
 
 
 class EndpointRecords(Protocol):
@@ -201,15 +203,17 @@ class PublishedPorts:
             with self._lock:
                 self._changing.pop(endpoint_id, None)
 
-    def _apply(self) -> None:
-        """Make the kernel and the kept ports what the records say."""
+    def _apply(self, *, anew: bool = False) -> None:
+        """Make the kernel and the kept ports what the records say; ``anew``: also if the kernel was told already."""
         with self._lock:
             # A record that was just written may not be visible yet, so what is being changed counts as written.
-            local = [(one, self._changing.get(one.endpoint_id, one.published)) for one in self._endpoints.local()]
+            local = [
+                (one, _usable(self._changing.get(one.endpoint_id, one.published))) for one in self._endpoints.local()
+            ]
             entries: dict[PublishedPort, PublishedTarget] = {}
             for endpoint, published in local:
                 entries.update(_entries(endpoint, published))
-            if entries != self._written:
+            if anew or entries != self._written:
                 # Until it has succeeded nobody knows what the kernel has.
                 self._written = None
                 self._datapath.replace_published(entries)
@@ -229,8 +233,15 @@ class PublishedPorts:
                 return
 
     def _work(self, *, everything: bool) -> None:
-        del everything  # What could not be kept is tried again in any case.
-        self._apply()
+        # What could not be kept is tried again in any case. Somebody may have taken the program from loopback.
+        self._apply(anew=everything)
+
+
+def _usable(published: Sequence[Publication]) -> tuple[Publication, ...]:
+    """What can be led to a container; what another version or a hand has written and nobody knows is left out."""
+    return tuple(
+        one for one in published if one.protocol in _PROTOCOLS and one.port in _PORTS and one.host_port in _PORTS
+    )
 
 
 def _entries(endpoint: Endpoint, published: Sequence[Publication]) -> dict[PublishedPort, PublishedTarget]:
@@ -238,9 +249,9 @@ def _entries(endpoint: Endpoint, published: Sequence[Publication]) -> dict[Publi
     if address is None:
         return {}
     return {
-        PublishedPort(
-            port=one.host_port, protocol=policies.Protocol[one.protocol.upper()], address=one.host_address
-        ): PublishedTarget(address=address, vni=endpoint.vni, port=one.port)
+        PublishedPort(port=one.host_port, protocol=_PROTOCOLS[one.protocol], address=one.host_address): PublishedTarget(
+            address=address, vni=endpoint.vni, port=one.port
+        )
         for one in published
     }
 

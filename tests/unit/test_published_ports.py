@@ -8,8 +8,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from balancer.published import PublishedPorts
 from datapath.api import PublishedPort, PublishedTarget
 from kvstore import keys
+from model.clock import SystemClock
 from model.endpoints import Publication
 from model.errors import DatapathError, Exhausted, StoreUnavailable
 from model.ids import EndpointId, IdentityId
@@ -17,6 +19,7 @@ from model.policies import Protocol
 from tests.support.driver_world import (
     ENDPOINT_ID,
     NETWORK_ID,
+    NODE,
     POOL_ID,
     World,
     create_endpoint,
@@ -25,6 +28,7 @@ from tests.support.driver_world import (
     port,
     program,
 )
+from tests.support.host_ports import FakeHostPorts
 from tests.support.wait import until
 
 OTHER_ID = EndpointId("f2" * 32)
@@ -96,6 +100,26 @@ def test_ports_go_with_a_record_that_somebody_removes(world: World) -> None:
 
     until("the port is free", lambda: not world.kernel.ports and not world.host.held, timeout_s=5)
     world.ports.stop()
+
+
+def test_what_somebody_took_out_of_the_kernel_comes_back(world: World) -> None:
+    ports = PublishedPorts(
+        node=NODE,
+        endpoints=world.endpoints,
+        view=world.views.endpoints,
+        datapath=world.kernel,
+        host=(host := FakeHostPorts()),
+        clock=SystemClock(),
+        resync_s=0.05,
+    )
+    world.ok(PROGRAM, program(port()))
+    ports.start()
+    until("all is as it is recorded", lambda: host.held, timeout_s=5)
+
+    world.kernel.ports.clear()
+
+    until("the port leads to its container again", lambda: tcp(8080) in world.kernel.ports, timeout_s=5)
+    ports.stop()
 
 
 def test_without_ports_nothing_is_done(world: World) -> None:
@@ -289,6 +313,25 @@ def test_what_fails_leaves_nothing(world: World, step: str, when: str, error: Ex
     world.faults.once = None
     world.ok(PROGRAM, program(port(80, 8080)))
     assert world.kernel.ports == {tcp(8080): target(world, 80)}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Publication(port=80, protocol="quic", host_port=8443),
+        Publication(port=80, protocol="tcp", host_port=70000),
+        Publication(port=0, protocol="tcp", host_port=8443),
+    ],
+    ids=["protocol", "host-port", "port"],
+)
+def test_what_a_record_says_and_nobody_knows_is_left_out(world: World, odd: Publication) -> None:
+    another_container(world)
+    world.endpoints.set_published(OTHER_ID, (odd, replace(HTTP, host_port=9090)))
+
+    world.ok(PROGRAM, program(port(80, 8080)))
+
+    assert world.kernel.ports == {tcp(8080): target(world, 80), tcp(9090): target(world, 80, OTHER_ID)}
+    assert {8080, 9090} == {number for _, number, _ in world.host.held}
 
 
 def test_an_unknown_endpoint_is_refused_and_revoked_with_success(world: World) -> None:
