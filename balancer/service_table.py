@@ -277,8 +277,9 @@ class ServiceTable:
         return BackendState.UNHEALTHY if endpoint.unhealthy else BackendState.ACTIVE
 
     def _endpoint_at(self, network: IPNetwork, address: IPAddress) -> Endpoint | None:
-        keys = self._at.get((network, address))
-        return self._endpoints[min(keys)] if keys else None
+        # Of two the newer one counts, as in cluster.remotes: the other was left over.
+        keys = self._at.get((network, address), ())
+        return max((self._endpoints[key] for key in keys), key=_age, default=None)
 
 
 def _ports(service: Service) -> tuple[ServicePort, ...]:
@@ -329,6 +330,10 @@ def _shares(served: Served, virtual: VirtualAddress, port: ServicePort) -> dict[
 
 def _answer_order(answer: BackendAnswer) -> tuple[str, int, int, int]:
     return answer.name, answer.address.version, int(answer.address), answer.port
+
+
+def _age(endpoint: Endpoint) -> tuple[str, str, str]:
+    return endpoint.created_at, endpoint.node, endpoint.endpoint_id
 
 
 def _places(service: Service) -> Iterator[Place]:

@@ -188,6 +188,14 @@ def test_the_address_of_an_endpoint_is_never_taken_for_a_service(world: ServiceW
     assert not world.controller.problems()
 
 
+def test_of_two_endpoints_at_one_address_the_newer_one_counts(world: ServiceWorld) -> None:
+    left_over = endpoint("a-left-over", 2, node="node-a", unhealthy=True, created_at="2025-12-31T00:00:00.000000Z")
+
+    world.put(NETWORK, swarm_service(task(2)), left_over, endpoint("web.2", 2))
+
+    world.await_backends("10.1.0.2:0")
+
+
 def test_ports_that_nobody_knows_are_left_out(world: ServiceWorld) -> None:
     odd = (ServicePort(port=80, protocol="quic", target_port=80), ServicePort(port=0, protocol="tcp", target_port=1))
     world.put(NETWORK, replace(WEB, ports=(*odd, *WEB.ports)), labelled("a", 2, "web:80=8080"))
