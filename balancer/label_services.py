@@ -6,7 +6,8 @@
    nodes that come at once end with one address.
 3. Record and address stay as long as an endpoint says the name, and ten minutes longer: whoever replaces a container
    finds the address that clients know. Then the cluster's leader removes both.
-4. A record whose address is not its own any more (its network was removed, and made again) gets a new address at once.
+4. A record whose address is not its own any more (its network was removed, and made again) gets a new address at once;
+   so does one that cannot be read.
 
 Rejected: an address that follows from the name (it may be a container's already); a lock for the writer (a
 transaction on what was read says the same, and nobody has to wait for a lock that a dead node has).
@@ -20,6 +21,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from balancer.label_plan import LabelPlan, WantedService, plan_services
+from balancer.views import read_service
 from kvstore import keys
 from kvstore.backoff import Backoff
 from kvstore.codec import encode
@@ -29,7 +31,7 @@ from kvstore.watcher import Change, Entry, View
 from model.addresses import IPAddress, IPNetwork, service_holder
 from model.clock import Clock, SystemClock
 from model.endpoints import Endpoint
-from model.errors import HawseError, StoreError
+from model.errors import HawseError, InvalidInput, StoreError
 from model.ids import NodeName, ServiceId
 from model.labels import AFFINITY_LABEL, SERVICE_LABEL
 from model.networks import Network
@@ -202,7 +204,9 @@ class LabelServices:
         key = keys.service(wanted.service_id)
         entry = self._services.get(key)
         if entry is None:
-            self._make(wanted, absent(key))
+            compare = self._unreadable_or_absent(key)
+            if compare is not None:
+                self._make(wanted, compare)
             return
         if not self._has_address(entry.value):
             self._make(wanted, unchanged(entry.item))
@@ -213,6 +217,18 @@ class LabelServices:
         # When another was faster, its write comes as a change, and this is looked at again.
         if self._store.txn([unchanged(entry.item)], [Put(key, encode(service))]).succeeded:
             log.info("service of labels changed", extra={"service": service.service_id})
+
+    def _unreadable_or_absent(self, key: str) -> Compare | None:
+        """What a record is that the view does not show; None: it is a good one, and comes as a change."""
+        item = self._store.get(key)
+        if item is None:
+            return absent(key)
+        try:
+            read_service(item)
+        except InvalidInput:
+            # Nobody else would put it right.
+            return unchanged(item)
+        return None
 
     def _make(self, wanted: WantedService, compare: Compare) -> None:
         def record(address: IPAddress) -> Put:

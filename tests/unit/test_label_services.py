@@ -383,6 +383,23 @@ def test_a_service_whose_address_was_lost_gets_another(world: LabelWorld, agent:
     assert [service.addresses[0].address] == world.virtual_addresses()
 
 
+def test_a_record_that_cannot_be_read_is_made_anew(world: LabelWorld, agent: Agent) -> None:
+    world.run(agent, "a", "web:80")
+    world.await_service()
+
+    world.store.txn([], [Put(WEB_KEY, b"what a hand has broken")])
+
+    until("it can be read", lambda: _readable(world), timeout_s=5)
+    service = world.service()
+    assert service is not None
+    assert service.addresses[0].address in world.virtual_addresses()
+
+
+def _readable(world: LabelWorld) -> bool:
+    item = world.store.get(WEB_KEY)
+    return item is not None and item.value.startswith(b"{")
+
+
 def test_an_address_that_no_service_has_is_released(world: LabelWorld, agent: Agent) -> None:
     endpoint = world.run(agent, "a", "web:80")
     world.await_service()
