@@ -148,7 +148,7 @@ def test_a_backend_that_is_killed_hangs_nobody(
     nodes: list[Node], boxes: list[str], figures: list[str], mode: str, *, silent: bool
 ) -> None:
     running = started(nodes, boxes, 6)
-    client = LoadInBackground(nodes[0], _NET, "web", rate=_RATE, timeout_ms=2000)
+    client = LoadInBackground(nodes[0], _NET, "web", rate=_RATE, timeout_ms=_HANGS_S * 2000)
     holder = HoldInBackground(nodes[1], _NET, "web", connections=_HELD)
     client.wait_answers(_RATE)
     victim = next(task for task in running if task.node == nodes[2].name)
@@ -167,10 +167,6 @@ def test_a_backend_that_is_killed_hangs_nobody(
     wait.until_passes(all_broken, timeout_s=_SOON_S)
     again = services.wait_running(nodes, "web", 6)
     all_serve([client], again)
-    served_ns = client.report().at_ns
-    wait.until(
-        "connections of then have timed out", lambda: client.report().at_ns > served_ns + 2.5e9, timeout_s=_SOON_S
-    )
     connections = holder.stop().connections
     report = client.stop()
 
@@ -186,6 +182,7 @@ def test_a_backend_that_is_killed_hangs_nobody(
     assert {one.how for one in broken} <= ({"reset"} if silent else {"closed", "reset"})
     assert hung_s < _HANGS_S
     assert failed_s < _HANGS_S
+    assert "timeout" not in report.kinds
     assert all(one.how == "" for one in connections if one.server != victim.server)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kvstore import keys
 from tests.support import leaks, swarm, wait
 from tests.support.images import IMAGE
 from tests.support.node import Node
@@ -101,10 +102,20 @@ def tasks(manager: Node, service: str) -> list[Task]:
     ]
 
 
+def set_replicas(nodes: Sequence[Node], service: str, replicas: int) -> list[Task]:
+    """Change how many tasks there are, and wait until these run."""
+
+    def told() -> None:
+        leader(nodes).engine("service", "scale", "--detach", f"{service}={replicas}")
+
+    # The managers may be about to elect another leader.
+    wait.until_passes(told, timeout_s=_PATIENCE_S, interval_s=0.5)
+    return wait_running(nodes, service, replicas)
+
+
 def scale(nodes: Sequence[Node], service: str, replicas: int) -> list[Task]:
     """Change how many tasks there are, and wait until these run and the containers of others are gone."""
-    leader(nodes).engine("service", "scale", "--detach", f"{service}={replicas}")
-    running = wait_running(nodes, service, replicas)
+    running = set_replicas(nodes, service, replicas)
 
     def gone() -> bool:
         return sum(len(containers(node, service)) for node in nodes) == replicas
@@ -117,7 +128,7 @@ def wait_running(nodes: Sequence[Node], service: str, replicas: int) -> list[Tas
     """Wait until this many tasks run, and no more than these are meant to."""
     manager = leader(nodes)
     swarm.wait_running(manager.engine, service, replicas)
-    return tasks(manager, service)
+    return wait.until_passes(lambda: tasks(manager, service), timeout_s=_PATIENCE_S, interval_s=0.5)
 
 
 def wait_served(
@@ -137,6 +148,16 @@ def wait_served(
             assert set(report.servers) == set(servers), f"from {node.name}: {sorted(report.servers)}"
 
     wait.until_passes(all_answer, timeout_s=_PATIENCE_S, interval_s=0.3)
+
+
+def clerk(nodes: Sequence[Node]) -> Node:
+    """The node whose agent writes down what the Swarm says."""
+
+    def found() -> Node | None:
+        names = nodes[0].etcd.entries(keys.SWARM_LEADER).values()
+        return next((node for node in nodes if node.name in names), None)
+
+    return wait.until("an agent follows the Swarm", found, timeout_s=_PATIENCE_S, interval_s=0.2)
 
 
 def virtual_address(manager: Node, service: str) -> str:

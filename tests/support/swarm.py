@@ -9,6 +9,7 @@ from typing import Final
 from tests.support import wait
 from tests.support.engine import Engine
 from tests.support.node import Node
+from tests.support.shell import CommandFailed
 
 _PORT: Final = 2377
 
@@ -58,12 +59,17 @@ def running(manager: Engine, service: str) -> list[str]:
 
 def wait_running(manager: Engine, service: str, replicas: int, *, timeout_s: float = 90) -> list[str]:
     """Wait until this many tasks run; returns their nodes, one entry per task."""
-    return wait.until(
-        f"{replicas} tasks of {service} run",
-        lambda: nodes if len(nodes := running(manager, service)) == replicas else None,
-        timeout_s=timeout_s,
-        interval_s=0.2,
-    )
+
+    def run() -> tuple[list[str]] | None:
+        try:
+            nodes = running(manager, service)
+        except CommandFailed:
+            # The managers have no leader at this moment.
+            return None
+        return (nodes,) if len(nodes) == replicas else None
+
+    (nodes,) = wait.until(f"{replicas} tasks of {service} run", run, timeout_s=timeout_s, interval_s=0.2)
+    return nodes
 
 
 def leader(nodes: Sequence[Node]) -> Node:

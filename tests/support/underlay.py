@@ -7,7 +7,6 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Final
 
-from tests.support import wait
 from tests.support.leftovers import Leftovers
 from tests.support.machine import Machine
 from tests.support.shell import must
@@ -53,13 +52,9 @@ class Underlay(Machine):
         machine.must("ip", "route", "add", "default", "via", str(ADDRESS))
         return address
 
-    def wait_unplugged(self, machine: Machine) -> None:
-        """Wait until the cable of a machine without power is gone: the kernel takes its time."""
-
-        def gone() -> bool:
-            return self.run("ip", "link", "show", _port(machine)).rc != 0
-
-        wait.until(f"the cable of {machine.name} is gone", gone, timeout_s=20)
+    def disconnect(self, machine: Machine) -> None:
+        """Take a machine's cable away, at both ends."""
+        self.must("ip", "link", "del", _port(machine))
 
     def cut(self, machine: Machine) -> None:
         """Pull the plug of a machine's cable at the bridge's end."""
