@@ -65,7 +65,7 @@ from plugin.wiring_policy import build_policy
 log = logging.getLogger(__name__)
 
 DOCKER_SOCKET: Final = Path("/host/run/docker.sock")
-DATAPATH_PATIENCE_S: Final = 6.0
+DATAPATH_PATIENCE_S: Final = 8.5
 """How long a call of dockerd waits for the datapath of an agent that has just been started."""
 
 _NEED_DATAPATH: Final = frozenset(

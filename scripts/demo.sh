@@ -80,6 +80,13 @@ install_plugin() {
     if [ "$(docker plugin inspect --format '{{.Enabled}}' "$PLUGIN")" = false ]; then
         run docker plugin enable "$PLUGIN"
     fi
+    # Its programs are compiled for this kernel, once.
+    for _ in $(seq 600); do
+        ! build/hawse status >/dev/null 2>&1 || return 0
+        sleep 0.1
+    done
+    build/hawse status || true
+    fail "hawse is not ready after a minute"
 }
 
 # A web server and its client in one image: busybox, pulled, or Debian's where nothing can be pulled.

@@ -6,6 +6,7 @@ Source: https://docs.docker.com/engine/extend/config/, moby daemon/pkg/plugin/v2
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,11 @@ def test_pinned_programs_and_later_mounts_are_shared_with_the_host(config: dict[
     assert options["bpffs"] == ["rbind", "rshared", "rw"]
     assert options["run"] == ["rbind", "rslave", "rw"]
     assert {"ro"} <= set(options["cgroup"]) & set(options["etcd-tls"])
+
+
+def test_image_build_gets_every_folder_that_it_copies() -> None:
+    copied = re.findall(r"^COPY ([a-z]+)/ /opt/hawse/", (ROOT / "plugin/Dockerfile").read_text(), re.MULTILINE)
+    let_in = re.findall(r"^!([a-z]+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+
+    assert len(copied) > 5
+    assert set(copied) <= set(let_in)
