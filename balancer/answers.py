@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from balancer.controller import ServiceController
@@ -16,6 +16,8 @@ class ServiceAnswers:
 
     controller: ServiceController
     labels: LabelServices
+    swarm_warnings: Callable[[], Sequence[str]] = tuple
+    """What cannot be read of the Swarm's lists, a sentence each."""
 
     def services(self) -> Sequence[ServiceAnswer]:
         """Every service, one answer for each of its networks.
@@ -35,4 +37,4 @@ class ServiceAnswers:
 
     def warnings(self) -> Sequence[str]:
         """What an operator should correct, a sentence each."""
-        return self.labels.warnings()
+        return [*self.labels.warnings(), *self.swarm_warnings()]

@@ -71,7 +71,14 @@ class ServiceRegistry:
         """
         return bool(self._records.write({keys.service(ident): None}, owned=_of(source)))
 
-    def replace(self, source: ServiceSource, services: Iterable[Service], *, guard: Sequence[Compare] = ()) -> int:
+    def replace(
+        self,
+        source: ServiceSource,
+        services: Iterable[Service],
+        *,
+        keeps: Callable[[Service], bool] = lambda _: False,
+        guard: Sequence[Compare] = (),
+    ) -> int:
         """Make these all the services of a source; returns how many records were written or removed.
 
         Services of other sources are not touched.
@@ -79,17 +86,19 @@ class ServiceRegistry:
         Args:
             source: whose services these are.
             services: all of them.
+            keeps: whether a record stays as it is, whatever ``services`` say of it.
             guard: nothing is written unless this holds as well: that this node is still the one to write.
 
         Raises:
             CasFailed: ``guard`` does not hold, or others changed the same services, again and again.
             StoreUnavailable: nothing has been read from the store yet, or it cannot be written.
         """
-        wanted: dict[str, Service | None] = {
-            key: None for key, known in self._records.all().items() if known.source is source
-        }
+        known = {key: service for key, service in self._records.all().items() if service.source is source}
+        wanted: dict[str, Service | None] = dict.fromkeys(known)
         wanted |= {keys.service(service.service_id): service for service in services}
-        return self._records.write(wanted, owned=_of(source), guard=guard)
+        kept = {key for key, service in known.items() if keeps(service)}
+        changes = {key: service for key, service in wanted.items() if key not in kept} if kept else wanted
+        return self._records.write(changes, owned=_of(source), guard=guard)
 
 
 class LostNodes:

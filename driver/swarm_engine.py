@@ -3,13 +3,16 @@
 A list of ten thousand tasks has tens of megabytes, and most of it is as it was half a second before. So an answer is
 only read when its bytes differ from the last one's, and of it only the entries that were not in the last one; for the
 others the records of then are returned, the same objects.
+
+An entry that cannot be read is told as such and keeps no other from being read: what one service is made of must not
+keep the tasks of all others from being drained.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -19,7 +22,7 @@ from driver.engine import SILENCE_S, EventStream
 from driver.engine_events import SWARM_FILTERS, SwarmEvent, read_swarm_event
 from driver.engine_http import EngineHttp
 from driver.fields import Fields
-from driver.swarm_records import RUNNING, SwarmNode, SwarmService, SwarmTask
+from driver.swarm_records import RUNNING, Listing, SwarmNode, SwarmService, SwarmTask, Unread
 from model.errors import EngineUnavailable, InvalidInput, NotFound, ProtocolError
 
 T = TypeVar("T")
@@ -33,7 +36,7 @@ class SwarmEngine:
 
     Every method raises:
         EngineUnavailable: it cannot be reached, did not answer in time, is no manager, or the managers have no
-            majority, or its answer cannot be read.
+            majority, or its answer is no list.
 
     Args:
         socket: the engine's socket; looked up at every call.
@@ -47,15 +50,15 @@ class SwarmEngine:
         self._tasks = _List(self._http, "/tasks", {"desired-state": [RUNNING]}, SwarmTask.read, timeout_s)
         self._nodes = _List(self._http, "/nodes", {}, SwarmNode.read, timeout_s)
 
-    def swarm_services(self) -> Sequence[SwarmService]:
+    def swarm_services(self) -> Listing[SwarmService]:
         """Every service; the same objects as before where nothing has changed."""
         return self._services.ask()
 
-    def swarm_tasks(self) -> Sequence[SwarmTask]:
+    def swarm_tasks(self) -> Listing[SwarmTask]:
         """Every task that is meant to run; the same objects as before where nothing has changed."""
         return self._tasks.ask()
 
-    def swarm_nodes(self) -> Sequence[SwarmNode]:
+    def swarm_nodes(self) -> Listing[SwarmNode]:
         """Every node; the same objects as before where nothing has changed."""
         return self._nodes.ask()
 
@@ -82,31 +85,45 @@ class _List(Generic[T]):
         self._read = read
         self._timeout_s = timeout_s
         self._digest = b""
-        self._known: dict[bytes, T] = {}
+        self._known: dict[bytes, T | Unread] = {}
         """What was in the last answer, by a digest of its bytes."""
+        self._last: Listing[T] = Listing()
 
-    def ask(self) -> tuple[T, ...]:
+    def ask(self) -> Listing[T]:
         try:
             body = self._http.get_bytes(self._target, self._query, timeout_s=self._timeout_s)
             digest = _digest(body)
             if digest != self._digest:
-                entries = {_digest(entry): (number, entry) for number, entry in enumerate(_ENTRIES.decode(body))}
-                self._known = {
-                    key: self._known.get(key) or self._read_entry(number, entry)
-                    for key, (number, entry) in entries.items()
-                }
+                entries = {_digest(entry): entry for entry in _ENTRIES.decode(body)}
+                self._known = {key: self._known.get(key) or self._read_entry(entry) for key, entry in entries.items()}
+                self._last = _listing(self._known.values())
                 self._digest = digest
         except NotFound as err:
             raise EngineUnavailable(str(err)) from err
         except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise EngineUnavailable(f"the engine's answer to {self._target} cannot be read: {err}") from err
-        return tuple(self._known.values())
+        return self._last
 
-    def _read_entry(self, number: int, entry: msgspec.Raw) -> T:
-        value = msgspec.json.decode(entry)
-        if not isinstance(value, dict):
-            raise ProtocolError(f"[{number}]: expected an object")
-        return self._read(Fields(value, f"[{number}]"))
+    def _read_entry(self, entry: msgspec.Raw) -> T | Unread:
+        value: object = None
+        try:
+            value = msgspec.json.decode(entry)
+            if not isinstance(value, dict):
+                raise ProtocolError("expected an object")
+            return self._read(Fields(value))
+        except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+            return Unread.of(value, str(err))
+
+
+def _listing(found: Iterable[T | Unread]) -> Listing[T]:
+    entries: list[T] = []
+    unread: list[Unread] = []
+    for one in found:
+        if isinstance(one, Unread):
+            unread.append(one)
+        else:
+            entries.append(one)
+    return Listing(entries=tuple(entries), unread=tuple(unread))
 
 
 def _digest(data: bytes | msgspec.Raw) -> bytes:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 from driver.fields import Fields
 from model import ids
 from model.addresses import IPAddress, IPInterface
 from model.errors import InvalidInput, ProtocolError
 from model.ids import DockerNetworkId, ServiceId
+
+T = TypeVar("T")
 
 VIP: Final = "vip"
 RUNNING: Final = "running"
@@ -122,6 +124,40 @@ class SwarmNode:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """An entry of a list that cannot be read, and as much of it as can: to know whose it is. Empty: not known."""
+
+    reason: str
+    entry_id: str = ""
+    service_id: str = ""
+    """Of a task."""
+    hostname: str = ""
+    """Of a node."""
+    address: IPAddress | None = None
+    """Of a node."""
+
+    @classmethod
+    def of(cls, value: object, reason: str) -> Self:
+        """Pick what can be read; never raises."""
+        return cls(
+            reason=reason,
+            entry_id=_text_at(value, "ID"),
+            service_id=_text_at(value, "ServiceID"),
+            hostname=_text_at(value, "Description", "Hostname"),
+            address=_host(_text_at(value, "Status", "Addr")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Generic[T]):
+    """What a manager answers when it is asked for a list."""
+
+    entries: Sequence[T] = ()
+    unread: Sequence[Unread] = ()
+    """The others."""
+
+
 def _service_id(entry: Fields, name: str) -> ServiceId:
     try:
         return ids.service_id(entry.needed_text(name))
@@ -140,6 +176,12 @@ def _interface(entry: Fields, name: str, text: str) -> IPInterface:
         return ipaddress.ip_interface(text)
     except ValueError as err:
         raise ProtocolError(f"{entry.path}.{name}: {text[:80]!r} is not an address like 10.1.0.5/16") from err
+
+
+def _text_at(value: object, *path: str) -> str:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _host(text: str) -> IPAddress | None:

@@ -49,7 +49,7 @@ from cluster.views import ClusterViews
 from driver.engine_events import SwarmEvent
 from driver.event_follower import EventFollower, SendsEvents
 from driver.swarm_memory import AsksEngine
-from driver.swarm_records import SwarmNode, SwarmService, SwarmTask
+from driver.swarm_records import Listing, SwarmNode, SwarmService, SwarmTask
 from driver.swarm_state import KnownServices, LostHosts, SwarmLists
 from kvstore.watcher import View
 from model.clock import Clock
@@ -66,15 +66,15 @@ _STOP_S: Final = 5.0
 class AsksManager(SendsEvents[SwarmEvent], Protocol):
     """:class:`driver.swarm_engine.SwarmEngine`; every method raises EngineUnavailable."""
 
-    def swarm_services(self) -> Sequence[SwarmService]:
+    def swarm_services(self) -> Listing[SwarmService]:
         """Every service."""
         ...
 
-    def swarm_tasks(self) -> Sequence[SwarmTask]:
+    def swarm_tasks(self) -> Listing[SwarmTask]:
         """Every task that is meant to run."""
         ...
 
-    def swarm_nodes(self) -> Sequence[SwarmNode]:
+    def swarm_nodes(self) -> Listing[SwarmNode]:
         """Every node."""
         ...
 
@@ -149,6 +149,7 @@ class SwarmFollower:
         self._clock = clock
         self._pace = pace
         self._problem: str | None = None
+        self._warnings: Sequence[str] = ()
         self._leads = False
         self._is_manager = False
         self._hosts = LostHosts()
@@ -173,6 +174,11 @@ class SwarmFollower:
     def problem(self) -> str | None:
         """Why the Swarm's services are not followed here, in a sentence; None when they are, or are not to be."""
         return self._problem
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the one that leads cannot read of the Swarm's lists, a sentence each."""
+        return self._warnings
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -263,6 +269,7 @@ class SwarmFollower:
 
     def _end(self) -> None:
         self._leads = False
+        self._warnings = ()
         if self._events is not None:
             self._events.stop()
             self._events = None
@@ -300,11 +307,8 @@ class SwarmFollower:
 
     def _ask(self) -> SwarmLists:
         # Tasks last: one that is new stands in a service that is known.
-        said = SwarmLists(
-            services=self._manager.swarm_services(),
-            nodes=self._manager.swarm_nodes(),
-            tasks=self._manager.swarm_tasks(),
-        )
+        services, nodes = self._manager.swarm_services(), self._manager.swarm_nodes()
+        said = SwarmLists.of(services, nodes, self._manager.swarm_tasks())
         self._answered_at_s = self._clock.monotonic_s()
         return said
 
@@ -337,6 +341,7 @@ class SwarmFollower:
         )
         if basis == self._written:
             return 0.0
+        self._tell(said.warnings())
         started_s = self._clock.monotonic_s()
         services = self._known.look(said, [entry.value for entry in views.networks.items().values()])
         gone = self._hosts.look(
@@ -348,7 +353,7 @@ class SwarmFollower:
         took_s = self._clock.monotonic_s() - started_s
         guard = [self._election.claim]
         try:
-            changed = self._services.replace(ServiceSource.SWARM, services, guard=guard)
+            changed = self._services.replace(ServiceSource.SWARM, services, keeps=said.keeps(), guard=guard)
             changed += self._lost.replace(gone, guard=guard)
         except CasFailed:
             self._checked_at_s = 0.0  # somebody else may lead: look before the next question
@@ -357,3 +362,9 @@ class SwarmFollower:
             self._busy_until_s = self._clock.monotonic_s() + self._pace.busy_for_s
         self._written = basis
         return took_s
+
+    def _tell(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            if warning not in self._warnings:
+                log.warning("an entry of the Swarm's lists cannot be read", extra={"warning": warning})
+        self._warnings = warnings

@@ -82,6 +82,6 @@ def build_balancer(
         followers=[views],
         workers=[controller, labels, swarm],
         problems=lambda: [problem for problem in [swarm.problem] if problem],
-        state=ServiceAnswers(controller, labels),
+        state=ServiceAnswers(controller, labels, swarm_warnings=lambda: swarm.warnings),
         collect=labels.collect,
     )

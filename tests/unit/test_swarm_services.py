@@ -29,6 +29,8 @@ from tests.support.cluster_world import POOL, Agent, ManualClock
 from tests.support.fake_dockerd import FakeDockerd, FakeSwarm, serving
 
 SOON_S = 10
+ODD = [("odd", 2), ("task", 3), ("ok", 4)]
+"""Services, with the number of their task."""
 QUICK = Pace(
     busy_s=0.01, idle_s=0.01, share=0, busy_share=0, silent_s=0.3, candidate_s=0.02, worker_s=0.02, outside_s=0.02
 )
@@ -336,6 +338,29 @@ def test_services_of_labels_stay(world: World) -> None:
     wait.until("and gone", lambda: world.service("web") is None, timeout_s=SOON_S)
 
     assert [keys.service(label.service_id)] == [item.key for item in world.store.list(keys.SERVICES).items]
+
+
+def test_what_cannot_be_read_stays_as_it_stands_and_the_rest_is_followed(world: World) -> None:
+    node = world.node()
+    world.swarm.services = [swarm_objects.service(name, vip=f"10.1.0.{last}/24") for name, last in ODD]
+    world.swarm.tasks = [swarm_objects.task(name, last, f"10.1.0.1{last}/24") for name, last in ODD]
+    for name, last in ODD:
+        world.wait_active(name, last)
+
+    world.swarm.services[0] = {**world.swarm.services[0], "Spec": "broken"}
+    world.swarm.tasks[1:] = [{**world.swarm.tasks[1], "Status": "broken"}]
+    world.wait_active("ok")
+
+    world.wait_active("odd", 2)
+    world.wait_active("task", 3)
+    service, task = node.follower.warnings
+    assert "service odd0000000000000000000000 of the Swarm cannot be read, so it stays as it was: Spec: " in service
+    assert "task taskt3" in task
+    assert node.follower.problem is None
+
+    world.swarm.services, world.swarm.tasks = [swarm_objects.service("web")], []
+    wait.until("all is read", lambda: not node.follower.warnings, timeout_s=SOON_S)
+    wait.until("they are gone", lambda: not any(world.service(name) for name, _ in ODD), timeout_s=SOON_S)
 
 
 def test_a_network_that_becomes_ours_later_brings_its_services(world: World) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from driver.fields import Fields
-from driver.swarm_records import SwarmNode, SwarmService, SwarmTask
+from driver.swarm_records import Listing, SwarmNode, SwarmService, SwarmTask, Unread
 from driver.swarm_state import KnownServices, LostHosts, SwarmLists
 from model.errors import ProtocolError
-from model.ids import DockerNetworkId, NodeName, Vni
+from model.ids import DockerNetworkId, NodeName, ServiceId, Vni
 from model.networks import Network
 from model.nodes import Node
 from model.services import Service, ServiceSource, ServiceTask, VirtualAddress
@@ -272,3 +272,88 @@ def test_a_host_without_a_swarm_is_never_lost() -> None:
     assert look(LostHosts(), ("s1", "192.0.2.1", "ready"), alive=["s1"]) == set()
     # What another manager knew stands in the store.
     assert look(LostHosts(), ("s1", "192.0.2.1", "ready"), alive=["s1"], lost=["s3"]) == {"s3"}
+
+
+# --- what cannot be read ---
+
+
+def unread(**fields: str) -> Unread:
+    return Unread(reason="broken", **fields)  # type: ignore[arg-type]  # no address here
+
+
+def kept(said: SwarmLists, *services: str, task_id: str = "") -> list[str]:
+    keeps = said.keeps()
+    records = [replace(a_record(name), tasks=(a_task(task_id),)) for name in services]
+    return [record.name for record in records if keeps(record)]
+
+
+def a_record(name: str) -> Service:
+    ident = ServiceId(name.ljust(25, "0"))
+    return Service(service_id=ident, name=name, source=ServiceSource.SWARM, addresses=())
+
+
+def a_task(ident: str) -> ServiceTask:
+    return ServiceTask(name="x.1", task_id=ident, node="s1", addresses=(), active=True)
+
+
+def test_when_all_can_be_read_nothing_is_kept() -> None:
+    assert [] == kept(lists([swarm_objects.service("web")]), "web", "gone")
+    assert () == lists([swarm_objects.service("web")]).warnings()
+
+
+def test_a_service_that_cannot_be_read_is_kept_and_others_go() -> None:
+    said = replace(lists([swarm_objects.service("web")]), unread_services=[unread(entry_id="db".ljust(25, "0"))])
+
+    assert ["db"] == kept(said, "web", "db", "gone")
+    assert (f"service {'db'.ljust(25, '0')} of the Swarm cannot be read, so it stays as it was: broken",) == (
+        said.warnings()
+    )
+
+
+def test_a_service_without_a_readable_id_may_be_any_that_is_missing() -> None:
+    said = replace(lists([swarm_objects.service("web")]), unread_services=[unread()])
+
+    assert ["db"] == kept(said, "web", "db")
+    assert "service without a readable id of the Swarm" in said.warnings()[0]
+
+
+def test_a_service_with_a_task_that_cannot_be_read_is_kept() -> None:
+    both = lists([swarm_objects.service("web"), swarm_objects.service("db")])
+    by_service = replace(both, unread_tasks=[unread(entry_id="t1", service_id="db".ljust(25, "0"))])
+
+    assert ["db"] == kept(by_service, "web", "db")
+    assert ["web"] == kept(replace(both, unread_tasks=[unread(entry_id="t1")]), "web", task_id="t1")
+    assert [] == kept(replace(both, unread_tasks=[unread(entry_id="t1"), unread()]), "web", task_id="t2")
+    assert [] == kept(replace(by_service, services=both.services[:1]), "db")  # it is removed
+
+
+def test_of_many_entries_that_cannot_be_read_few_are_told() -> None:
+    said = replace(lists(), unread_tasks=[unread(entry_id=f"t{number}") for number in range(5000)])
+
+    assert 4 == len(said.warnings())
+    assert "4997 more tasks of the Swarm cannot be read" == said.warnings()[-1]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize(
+    "entry", [unread(entry_id="x", hostname="s2"), Unread(reason="", address=NODES[1].address), unread(entry_id="x")]
+)
+def test_a_node_that_cannot_be_read_stays_lost_or_not(entry: Unread, *, lost: bool) -> None:
+    hosts = LostHosts()
+    before = said(("s1", "192.0.2.1", "ready"), ("s2", "192.0.2.2", "ready"), ("s3", "192.0.2.3", "down"))
+    hosts.look(before, NODES, alive=set(), lost=set())
+    nodes = SwarmLists.of(Listing(), Listing(entries=(before[0], before[2]), unread=[entry]), Listing()).nodes
+    noted = {NodeName("s2")} if lost else set()
+
+    assert {"s3"} | noted == hosts.look(nodes, NODES, alive=set(), lost=noted)
+    # Once it is readable that it is missing, it is removed.
+    assert {"s2", "s3"} == hosts.look((before[0], before[2]), NODES, alive=set(), lost=noted)
+
+
+def test_tasks_on_a_node_that_cannot_be_read_go_on() -> None:
+    tasks = lists([swarm_objects.service("web")], [swarm_objects.task("web", 1, "10.1.0.5/24")])
+    entry = unread(entry_id="s1".ljust(25, "0"), hostname="s1")
+
+    (web,) = of(SwarmLists.of(Listing(entries=tasks.services), Listing(unread=[entry]), Listing(entries=tasks.tasks)))
+
+    assert [(True, "s1")] == [(task.active, task.node) for task in web.tasks]
