@@ -194,7 +194,7 @@ def build(settings: Settings) -> Wired:
         ),
         election=Election(store, node.name, lambda: nodes.lease),
         node_steps=[policy.upkeep.keep],
-        leader_steps=[policy.upkeep.collect, balancer.collect],
+        leader_steps=[policy.upkeep.collect, *balancer.leader_steps],
     )
 
     masqueraded = range(settings.masquerade_ports.first, settings.masquerade_ports.last + 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from balancer.answers import ServiceAnswers
 from balancer.controller import ServiceController
+from balancer.dissolved import DissolvedSwarm
 from balancer.label_services import LabelServices, VirtualAddresses
 from balancer.registry import LostNodes, ServiceRegistry
 from balancer.views import ServiceViews
@@ -37,8 +38,8 @@ class BalancerSide:
     """What keeps the Swarm from being followed, a sentence each; the rest says ``state``."""
     state: ServiceAnswers
     """For the operator's API."""
-    collect: Callable[[], None]
-    """Step of the cluster's leader."""
+    leader_steps: Sequence[Callable[[], None]]
+    """Steps of the cluster's leader."""
 
 
 def build_balancer(
@@ -55,12 +56,13 @@ def build_balancer(
 ) -> BalancerSide:
     """Build everything; subscribes to views, which must not be started yet."""
     views = ServiceViews.of(store)
+    services, lost = ServiceRegistry(store, views.services), LostNodes(store, cluster.lost, clock)
     swarm = SwarmFollower(
         host=engine,
         manager=manager,
         election=Election(store, node.name, lambda: nodes.lease, key=keys.SWARM_LEADER),
-        services=ServiceRegistry(store, views.services),
-        lost=LostNodes(store, cluster.lost, clock),
+        services=services,
+        lost=lost,
         service_view=views.services,
         cluster=cluster,
         clock=clock,
@@ -74,6 +76,16 @@ def build_balancer(
         node=node.name,
         clock=clock,
     )
+    dissolved = DissolvedSwarm(
+        store,
+        services=services,
+        lost=lost,
+        service_view=views.services,
+        lost_view=cluster.lost,
+        alive=cluster.alive,
+        endpoints=cluster.endpoints,
+        clock=clock,
+    )
     controller = ServiceController(
         datapath, views.services, cluster.endpoints, cluster.networks, cluster.lost, clock=clock
     )
@@ -83,5 +95,5 @@ def build_balancer(
         workers=[controller, labels, swarm],
         problems=lambda: [problem for problem in [swarm.problem] if problem],
         state=ServiceAnswers(controller, labels, swarm_warnings=lambda: swarm.warnings),
-        collect=labels.collect,
+        leader_steps=[labels.collect, dissolved.collect],
     )
