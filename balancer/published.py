@@ -17,6 +17,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -59,13 +60,22 @@ class EndpointRecords(Protocol):
         """
         ...
 
-    def set_published(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> Endpoint:
-        """Record which ports lead to one.
+    def set_published(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> int:
+        """Record which ports lead to one; returns the store revision that says so.
 
         Raises:
             EndpointNotFound: not recorded.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What this agent makes of an endpoint's ports, until the view shows it."""
+
+    published: tuple[Publication, ...]
+    revision: int | None = None
+    """The store revision that says so; None: not written yet."""
 
 
 class PublishedPorts:
@@ -100,7 +110,8 @@ class PublishedPorts:
         self._host = host
         self._lock = threading.RLock()
         self._claims = PortClaims(host, self)
-        self._changing: dict[EndpointId, tuple[Publication, ...]] = {}
+        self._view = view
+        self._changing: dict[EndpointId, _Change] = {}
         self._written: dict[PublishedPort, PublishedTarget] | None = None
         self._worker = ViewWorker(
             "published ports", self._work, [view], clock=clock, resync_s=resync_s, backoff=backoff
@@ -137,8 +148,8 @@ class PublishedPorts:
                 # Ports of other containers that an earlier agent published are theirs.
                 self._apply()
             published = self._claims.claim(endpoint.endpoint_id, requests, endpoint.published)
-            self._changing[endpoint.endpoint_id] = published
-        self._change(endpoint.endpoint_id, published)
+            change = self._changing[endpoint.endpoint_id] = _Change(published)
+        self._change(endpoint.endpoint_id, change)
         log.info(
             "ports published",
             extra={"endpoint_id": endpoint.endpoint_id, "ports": [str(one) for one in published]},
@@ -154,9 +165,9 @@ class PublishedPorts:
         with self._lock:
             if not recorded and not self._claims.has(endpoint_id):
                 return
-            self._changing[endpoint_id] = ()
+            change = self._changing[endpoint_id] = _Change(())
         try:
-            self._change(endpoint_id, ())
+            self._change(endpoint_id, change)
         except EndpointNotFound:
             self._apply()
         log.info("ports withdrawn", extra={"endpoint_id": endpoint_id})
@@ -181,7 +192,8 @@ class PublishedPorts:
         A record without an interface was left behind by an engine that crashed, or by a boot of the host. The collector
         removes it in some minutes, and a container that starts again cannot wait for that.
         """
-        if endpoint_id in self._changing:
+        change = self._changing.get(endpoint_id)
+        if change is not None and change.revision is None:
             return False
         if any(local.endpoint_id == endpoint_id for local in self._datapath.local_endpoints()):
             return False
@@ -190,26 +202,34 @@ class PublishedPorts:
             self._endpoints.set_published(endpoint_id, ())
         return True
 
-    def _change(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> None:
+    def _change(self, endpoint_id: EndpointId, change: _Change) -> None:
         """Record and write what :attr:`_changing` says of an endpoint."""
         try:
-            self._endpoints.set_published(endpoint_id, published)
+            revision = self._endpoints.set_published(endpoint_id, change.published)
+            with self._lock:
+                self._changing[endpoint_id] = replace(change, revision=revision)
             self._apply()
-        except HawseError:
-            # Whether the record came to be is only known when it is seen.
-            self._worker.mark()
-            raise
-        finally:
+        except BaseException as err:
             with self._lock:
                 self._changing.pop(endpoint_id, None)
+            if isinstance(err, HawseError):
+                # Whether the record came to be is only known when it is seen.
+                self._worker.mark()
+            raise
 
     def _apply(self, *, anew: bool = False) -> None:
         """Make the kernel and the kept ports what the records say; ``anew``: also if the kernel was told already."""
         with self._lock:
-            # A record that was just written may not be visible yet, so what is being changed counts as written.
-            local = [
-                (one, _usable(self._changing.get(one.endpoint_id, one.published))) for one in self._endpoints.local()
-            ]
+            # A record that was just written may not be visible yet, so what is being changed counts as written. While
+            # the view does not follow the store that may take long, and the port must not go meanwhile.
+            seen = self._view.revision
+            self._changing = {
+                ident: change
+                for ident, change in self._changing.items()
+                if change.revision is None or change.revision > seen
+            }
+            changing = {ident: change.published for ident, change in self._changing.items()}
+            local = [(one, _usable(changing.get(one.endpoint_id, one.published))) for one in self._endpoints.local()]
             entries: dict[PublishedPort, PublishedTarget] = {}
             for endpoint, published in local:
                 entries.update(_entries(endpoint, published))
@@ -219,7 +239,7 @@ class PublishedPorts:
                 self._datapath.replace_published(entries)
                 self._written = entries
             wanted = {one.endpoint_id: frozenset(published) for one, published in local}
-            self._claims.keep_only(wanted | {ident: frozenset(ports) for ident, ports in self._changing.items()})
+            self._claims.keep_only(wanted | {ident: frozenset(ports) for ident, ports in changing.items()})
             for endpoint, published in local:
                 self._claims.restore(endpoint.endpoint_id, published)
 

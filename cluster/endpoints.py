@@ -110,15 +110,18 @@ class EndpointRegistry:
             ),
         )
 
-    def set_published(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> Endpoint:
-        """Record which ports of this node lead to an endpoint of this node; returns the record as it is now.
+    def set_published(self, endpoint_id: EndpointId, published: tuple[Publication, ...]) -> int:
+        """Record which ports of this node lead to an endpoint of this node; returns the store revision that says so.
+
+        The view has that revision, unless it does not follow the store at the moment.
 
         Raises:
             EndpointNotFound: it is not recorded.
         """
         # What the view shows may be older than a write of which this agent never heard whether it was done.
         item = self._store.get(keys.endpoint(self._node, endpoint_id))
-        return self._update_from(item, endpoint_id, lambda known: replace(known, published=published))
+        _, revision = self._update_from(item, endpoint_id, lambda known: replace(known, published=published))
+        return revision
 
     def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
         """Remove an endpoint of this node; None when it was not recorded."""
@@ -195,11 +198,13 @@ class EndpointRegistry:
         return None
 
     def _update(self, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
-        return self._update_from(self._item(keys.endpoint(self._node, endpoint_id)), endpoint_id, change)
+        known, _ = self._update_from(self._item(keys.endpoint(self._node, endpoint_id)), endpoint_id, change)
+        return known
 
     def _update_from(
         self, item: KeyValue | None, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]
-    ) -> Endpoint:
+    ) -> tuple[Endpoint, int]:
+        """Returns the record as it is now, and the store revision since when it is so."""
         key = keys.endpoint(self._node, endpoint_id)
         for _ in range(_ATTEMPTS):
             if item is None:
@@ -207,11 +212,11 @@ class EndpointRegistry:
             known = decode(Endpoint, item.value, key=key)
             wanted = change(known)
             if wanted == known:
-                return known
+                return known, item.mod_revision
             result = self._store.txn([unchanged(item)], [Put(key, encode(wanted))])
             if result.succeeded:
                 wait_visible(self._view, result.revision)
-                return wanted
+                return wanted, result.revision
             (item,) = result.current
         raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during the update; try again")
 

@@ -12,7 +12,7 @@ from balancer.published import PublishedPorts
 from datapath.api import PublishedPort, PublishedTarget
 from kvstore import keys
 from model.clock import SystemClock
-from model.endpoints import Publication
+from model.endpoints import PortRequest, Publication
 from model.errors import DatapathError, Exhausted, StoreUnavailable
 from model.ids import EndpointId, IdentityId
 from model.policies import Protocol
@@ -120,6 +120,47 @@ def test_what_somebody_took_out_of_the_kernel_comes_back(world: World) -> None:
 
     until("the port leads to its container again", lambda: tcp(8080) in world.kernel.ports, timeout_s=5)
     ports.stop()
+
+
+def test_ports_stay_published_and_revoked_while_the_view_does_not_follow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.endpoints.wait_visible", lambda *_: None)
+    ports = PublishedPorts(
+        node=NODE,
+        endpoints=world.endpoints,
+        view=world.views.endpoints,
+        datapath=world.kernel,
+        host=(host := FakeHostPorts()),
+        clock=SystemClock(),
+        resync_s=0.01,
+    )
+    wanted = [PortRequest(port=80, protocol="tcp", first_host_port=8080, last_host_port=8080)]
+    world.views.endpoints.stop()
+    ports.start()
+
+    ports.publish(world.record(), wanted)
+    for _ in range(3):
+        world.kernel.ports.clear()
+        until("it is written anew", lambda: {tcp(8080)} == world.kernel.ports.keys(), timeout_s=5, interval_s=0.005)
+    assert [(Protocol.TCP, 8080, None)] == host.held
+    ports.withdraw(ENDPOINT_ID)
+    for _ in range(3):
+        world.kernel.ports[tcp(9090)] = target(world, 80)
+        until("it is written anew", lambda: not world.kernel.ports, timeout_s=5, interval_s=0.005)
+    ports.stop()
+
+    assert [] == host.held
+
+
+def test_a_change_that_is_visible_is_a_change_no_more(world: World) -> None:
+    world.ports.start()
+    world.ok(PROGRAM, program(port()))
+
+    world.endpoints.set_published(ENDPOINT_ID, (replace(HTTP, host_port=9090),))
+
+    until("the record counts", lambda: {tcp(9090)} == world.kernel.ports.keys(), timeout_s=5)
+    world.ports.stop()
 
 
 def test_without_ports_nothing_is_done(world: World) -> None:
