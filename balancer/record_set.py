@@ -2,7 +2,8 @@
 
 Only records that differ are written, in transactions on what was read: a record that another has changed meanwhile is
 read again with the refusal and compared anew. Several records go in one transaction, far fewer than etcd's limits of
-operations (``--max-txn-ops``, 128) and bytes (``--max-request-bytes``, 1.5 MiB).
+operations (``--max-txn-ops``, 128) and bytes (``--max-request-bytes``, 1.5 MiB). A large record has a transaction of
+its own; when the store refuses that one, the others are written all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kvstore.first_read import FirstRead
 from kvstore.own_writes import wait_visible
 from kvstore.store import Compare, Delete, KeyValue, Op, Put, Store, absent, unchanged
 from kvstore.watcher import Entry, View
-from model.errors import CasFailed, HawseError
+from model.errors import CasFailed, HawseError, StoreError, StoreUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 _ATTEMPTS: Final = 16
 _BATCH_RECORDS: Final = 50
 _BATCH_BYTES: Final = 500_000
+
+
+class _LeadsNoMore(CasFailed):
+    """The guard does not hold."""
 
 
 class RecordSet(Generic[T]):
@@ -44,6 +49,12 @@ class RecordSet(Generic[T]):
         self._first_read = FirstRead(view, what)
         self._same: dict[str, tuple[KeyValue, T]] = {}
         """What was compared last and found to be the same: most of it comes again as the same object."""
+        self._problems: dict[str, str] = {}
+        """Which records the last write could not write, a sentence each."""
+
+    def problems(self) -> Sequence[str]:
+        """Which records could not be written the last time, a sentence each."""
+        return tuple(self._problems.values())
 
     def all(self) -> Mapping[str, T]:
         """Every record by its key.
@@ -64,9 +75,11 @@ class RecordSet(Generic[T]):
         """Make records say what they should; None: there shall be none. Returns how many were written.
 
         A record that is not ``owned`` is never written over. What cannot be read is written over: who knows better?
+        One that the store refuses by itself is a problem (:meth:`problems`) and keeps no other from being written.
 
         Raises:
             CasFailed: ``guard`` does not hold (any more), or others changed the same records, again and again.
+            StoreError: the store refused several records together.
             StoreUnavailable: nothing has been read from the store yet, or it cannot be written.
         """
         self._first_read.require()
@@ -74,11 +87,23 @@ class RecordSet(Generic[T]):
         changes = {key: value for key, value in wanted.items() if self._changes(entries.get(key), key, value, owned)}
         known = {key: entries[key].item for key in changes if key in entries}
         revision = 0
+        problems: dict[str, str] = {}
         for batch in _batches(changes):
-            revision = self._write_batch(batch, known, owned, guard)
+            try:
+                revision = max(revision, self._write_batch(batch, known, owned, guard))
+            except (StoreUnavailable, _LeadsNoMore):
+                raise
+            except (StoreError, CasFailed) as err:
+                if len(batch) > 1:
+                    raise
+                (key,) = batch
+                problems[key] = f"{key} cannot be written to etcd: {err}"
+                if problems[key] != self._problems.get(key):
+                    log.warning("record cannot be written", extra={"key": key, "reason": str(err)})
+        self._problems = problems
         if revision:
             wait_visible(self._view, revision)
-        return len(changes)
+        return len(changes) - len(problems)
 
     def _changes(self, entry: Entry[T] | None, key: str, wanted: T | None, owned: Callable[[T], bool]) -> bool:
         """Whether a record has to be written, and may be, as far as the view knows."""
@@ -111,7 +136,7 @@ class RecordSet(Generic[T]):
                 return result.revision
             leads, now = result.current[: len(guard)], result.current[len(guard) :]
             if any(_revision(item) != one.mod_revision for one, item in zip(guard, leads, strict=True)):
-                raise CasFailed(f"the {self._what} are written by another node now")
+                raise _LeadsNoMore(f"the {self._what} are written by another node now")
             for key, item in zip(batch, now, strict=True):
                 known.pop(key, None)
                 if item is not None:

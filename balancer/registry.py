@@ -32,6 +32,10 @@ class ServiceRegistry:
     def __init__(self, store: Store, view: View[Service]) -> None:
         self._records = RecordSet(store, view, read_service, "services")
 
+    def problems(self) -> Sequence[str]:
+        """Which services could not be written the last time, a sentence each."""
+        return self._records.problems()
+
     def all(self) -> Sequence[Service]:
         """Every service, sorted by name and id.
 

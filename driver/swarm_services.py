@@ -101,6 +101,8 @@ class Pace:
     """Between looks of another manager at who leads, and of the leader at whether it still does."""
     worker_s: float = 10.0
     """Between questions of a worker to its engine whether it is a manager now."""
+    refused_s: float = 10.0
+    """Between attempts to write services that the store refused."""
     outside_s: float = 60.0
     """The same of a host without a Swarm."""
 
@@ -156,6 +158,7 @@ class SwarmFollower:
         self._known = KnownServices()
         self._events: EventFollower[SwarmEvent] | None = None
         self._written: tuple[object, ...] = ()
+        self._again_at_s = 0.0
         self._checked_at_s = 0.0
         self._answered_at_s = 0.0
         self._busy_until_s = 0.0
@@ -339,10 +342,10 @@ class SwarmFollower:
                 for view in (views.networks, views.nodes, views.alive, views.lost, self._service_view)
             ),
         )
-        if basis == self._written:
+        started_s = self._clock.monotonic_s()
+        if basis == self._written and not (self._services.problems() and started_s >= self._again_at_s):
             return 0.0
         self._tell(said.warnings())
-        started_s = self._clock.monotonic_s()
         services = self._known.look(said, [entry.value for entry in views.networks.items().values()])
         gone = self._hosts.look(
             said.nodes,
@@ -361,6 +364,7 @@ class SwarmFollower:
         if changed:
             self._busy_until_s = self._clock.monotonic_s() + self._pace.busy_for_s
         self._written = basis
+        self._again_at_s = self._clock.monotonic_s() + self._pace.refused_s
         return took_s
 
     def _tell(self, warnings: Sequence[str]) -> None:

@@ -93,7 +93,7 @@ def build_balancer(
         views=views,
         followers=[views],
         workers=[controller, labels, swarm],
-        problems=lambda: [problem for problem in [swarm.problem] if problem],
+        problems=lambda: [*([swarm.problem] if swarm.problem else []), *services.problems()],
         state=ServiceAnswers(controller, labels, swarm_warnings=lambda: swarm.warnings),
         leader_steps=[labels.collect, dissolved.collect],
     )

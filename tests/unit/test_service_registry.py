@@ -16,7 +16,7 @@ from kvstore.codec import decode, encode
 from kvstore.memory import MemoryStore
 from kvstore.store import Compare, Delete, Put, absent, unchanged
 from model.deadline import deadline
-from model.errors import CasFailed, NotFound, StoreUnavailable
+from model.errors import CasFailed, NotFound, StoreError, StoreUnavailable
 from model.ids import NodeName, ServiceId
 from model.services import LostNode, Service, ServiceSource, ServiceTask, VirtualAddress
 from tests.support.cluster_world import ManualClock
@@ -212,6 +212,56 @@ def test_a_service_of_many_tasks_has_a_transaction_of_its_own(world: World, monk
 
     assert 3 == len(sizes)
     assert max(sizes) < 1_500_000
+
+
+def refusing(world: World, monkeypatch: pytest.MonkeyPatch, *names: str, error: Exception) -> None:
+    """The store refuses transactions with a service of these names."""
+    txn = world.store.txn
+
+    def refuse(compare: list[Compare], ops: list[Put | Delete]) -> object:
+        if any(op.key.endswith(name) for op in ops for name in names):
+            raise error
+        return txn(compare, ops)
+
+    monkeypatch.setattr(world.store, "txn", refuse)
+
+
+TOO_LARGE = StoreError("etcd refused the request: request is too large")
+
+
+@pytest.mark.parametrize("error", [TOO_LARGE, CasFailed("again and again")])
+def test_a_large_service_that_the_store_refuses_keeps_no_other_from_being_written(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    many = [f"10.1.{number // 250}.{number % 250}" for number in range(4500)]
+    large, one, two = a_service("large", *many), a_service("one"), a_service("two")
+    refusing(world, monkeypatch, "large", error=error)
+
+    assert 2 == world.services.replace(ServiceSource.SWARM, [one, large, two])
+
+    assert [one, two] == world.services.all()
+    assert (f"/hawse/v1/services/swarm-large cannot be written to etcd: {error}",) == world.services.problems()
+    assert 0 == world.services.replace(ServiceSource.SWARM, [one, large, two])
+    assert 0 == world.services.replace(ServiceSource.SWARM, [one, two])
+    assert () == world.services.problems()
+
+
+@pytest.mark.parametrize("error", [TOO_LARGE, StoreUnavailable("etcd is away")])
+def test_what_the_store_refuses_for_several_is_an_error(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    refusing(world, monkeypatch, "one", error=error)
+
+    with pytest.raises(StoreError):
+        world.services.replace(ServiceSource.SWARM, [a_service("one"), a_service("two")])
+
+
+def test_a_store_that_is_away_is_an_error_for_one_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing(world, monkeypatch, "one", error=StoreUnavailable("etcd is away"))
+
+    with pytest.raises(StoreUnavailable):
+        world.services.replace(ServiceSource.SWARM, [a_service("one")])
+    assert () == world.services.problems()
 
 
 def test_before_the_first_read_nothing_is_concluded() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from driver.swarm_services import Pace, SwarmFollower
 from kvstore import keys
 from kvstore.codec import decode, encode
 from kvstore.memory import MemoryStore
-from kvstore.store import Delete, Put
+from kvstore.store import Compare, Delete, Op, Put, TxnResult
 from model.clock import SystemClock
-from model.errors import StoreUnavailable
+from model.errors import StoreError, StoreUnavailable
 from model.ids import DockerNetworkId, ServiceId, Vni
 from model.networks import Network
 from model.services import Service, ServiceSource
@@ -350,6 +350,7 @@ def test_what_cannot_be_read_stays_as_it_stands_and_the_rest_is_followed(world: 
     world.swarm.services[0] = {**world.swarm.services[0], "Spec": "broken"}
     world.swarm.tasks[1:] = [{**world.swarm.tasks[1], "Status": "broken"}]
     world.wait_active("ok")
+    wait.until("both are told", lambda: len(node.follower.warnings) == 2, timeout_s=SOON_S)
 
     world.wait_active("odd", 2)
     world.wait_active("task", 3)
@@ -406,6 +407,24 @@ def test_it_goes_on_when_the_store_is_back(world: World) -> None:
 
     wait.until("it is written", lambda: world.service("web"), timeout_s=SOON_S)
     wait.until("no problem", lambda: node.follower.problem is None, timeout_s=SOON_S)
+
+
+def test_a_service_that_the_store_refuses_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    txn, refusals = world.store.txn, []
+
+    def refuse(compare: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
+        if len(refusals) < 3 and any(op.key.startswith(keys.SERVICES) for op in ops):
+            refusals.append(ops)
+            raise StoreError("no space")
+        return txn(compare, ops)
+
+    monkeypatch.setattr(world.store, "txn", refuse)
+    node = world.node(pace=replace(QUICK, refused_s=0.05))
+    world.swarm.services = [swarm_objects.service("web")]
+
+    wait.until("it is a problem", node.services.problems, timeout_s=SOON_S, interval_s=0.005)
+    wait.until("it is written", lambda: world.service("web"), timeout_s=SOON_S)
+    wait.until("no problem", lambda: not node.services.problems(), timeout_s=SOON_S)
 
 
 def test_it_stops_at_once(world: World) -> None:
