@@ -198,7 +198,8 @@ def test_a_service_without_backend_refuses_at_once(
     slowest_s = 0.0
     for node, box in zip(nodes, boxes, strict=True):
         for kind in ("tcp", "udp"):
-            report = load(node, box, "web", kind=kind, count=20, rate=100, timeout_ms=2000)
+            # Docker's own name server forgets the name with the last task; clients may remember what it stood for.
+            report = load(node, box, vip, kind=kind, count=20, rate=100, timeout_ms=2000)
             assert report.answered == 0
             assert set(report.kinds) == {"refused"}, f"{kind} from {node.name}: {report}"
             slowest_s = max(slowest_s, *(one.took_s for one in report.failures))
