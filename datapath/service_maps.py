@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import itertools
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -137,9 +137,21 @@ class ServiceMaps:
         reference = self._tables.lookup(abi.TableKey(table=value.table)) if value.slots else None
         return b"" if reference is None else maps.read_inner_array(reference)
 
-    def _write(self, known: dict[bytes, _Known], wanted: Mapping[bytes, Wanted], named: Container[int]) -> None:
-        """Write what is new or has changed, and note it in ``known``; new numbers are none of ``named``."""
+    def _write(self, known: dict[bytes, _Known], wanted: Mapping[bytes, Wanted], named: set[int]) -> None:
+        """Write what has changed and then what is new, and note it in ``known``; new numbers are none of ``named``.
+
+        When a map is full, what is new does not keep services that are served from being changed. Tables that these
+        need no more make room.
+        """
         free = (number for number in itertools.count(_NO_TABLE + 1) if number not in named)
+        new = {key: one for key, one in wanted.items() if key not in known}
+        self._write_entries(known, {key: one for key, one in wanted.items() if key in known}, free)
+        unused = named - _tables(known)
+        self._drop_tables(unused)
+        named -= unused
+        self._write_entries(known, new, free)
+
+    def _write_entries(self, known: dict[bytes, _Known], wanted: Mapping[bytes, Wanted], free: Iterator[int]) -> None:
         filled: list[tuple[int, Balancing]] = []
         entries: dict[bytes, _Known] = {}
         for key, one in wanted.items():
