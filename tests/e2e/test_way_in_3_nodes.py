@@ -221,15 +221,28 @@ def test_a_port_of_127_0_0_1_is_for_the_host_alone(shop: Shop) -> None:
     assert [one.outcome for one in others] == [Outcome.REFUSED] * 6
 
 
-def test_fragments_and_large_streams_come_in(shop: Shop) -> None:
+@pytest.mark.parametrize("name", _CLIENTS)
+def test_fragments_and_large_streams_come_in(shop: Shop, name: str) -> None:
+    client = shop.clients[name]
     questions = [
-        Question(protocol=protocol, address=shop.host, port=8080, size=size, source=SERVER)
+        Question(protocol=protocol, address=client.at, port=8080, size=size, source=client.source)
         for protocol, size in (("tcp", 3_000_000), ("udp", 4000), ("udp", 1400))
     ]
 
-    told = shop.world.asker().ask(questions)
+    told = client.asker.ask(questions)
 
-    assert [(one.outcome, one.address) for one in told] == [(Outcome.OPEN, SERVER)] * 3
+    assert [(one.outcome, one.address) for one in told] == [(Outcome.OPEN, client.seen)] * 3
+
+
+def test_a_published_port_that_nobody_listens_at_is_refused_by_the_container(shop: Shop) -> None:
+    start_server(shop.node, "deaf", "front", *_publish(8590, 7999), ports=[7001])
+
+    told = {name: client.ask([8590], wait_ms=BRIEF_MS) for name, client in shop.clients.items()}
+
+    shop.node.remove("deaf")
+    assert {name: [one.outcome for one in some] for name, some in told.items()} == dict.fromkeys(
+        _CLIENTS, [Outcome.REFUSED] * 2
+    )
 
 
 def test_many_flows_from_outside(shop: Shop, figures: list[str]) -> None:
@@ -399,8 +412,8 @@ def test_ports_stay_while_the_agent_is_away_and_after_it_is_back(shop: Shop) -> 
     assert "server" in refused(shop, "8080:7001").err, "what is taken is still known"
 
 
-def _publish(port: int) -> list[str]:
-    return [f"--publish={port}:7001/{protocol}" for protocol in _PROTOCOLS]
+def _publish(port: int, inside: int = 7001) -> list[str]:
+    return [f"--publish={port}:{inside}/{protocol}" for protocol in _PROTOCOLS]
 
 
 def refused(shop: Shop, *published: str) -> shell.Result:
