@@ -642,7 +642,8 @@ class NatFlags(enum.IntEnum):
         return member
 
     USED = 1, "a packet of this direction has come"
-    CLOSING = 2, "FIN or RST of this direction has come"
+    CLOSING = 2, "FIN of this direction has come"
+    RESET = 4, "RST of this direction has come"
 
 
 class NatValue(ctypes.Structure):
@@ -715,6 +716,8 @@ class ConntrackFlags(enum.IntEnum):
     CLOSED_TARGET = 8, "FIN from the other end"
     RESET = 16, "RST from either"
     TRANSLATED = 32, "its packets are translated; see hawse_nat"
+    SOURCE_JUDGED = 64, "translated: policy of the end that opened it counts here"
+    TARGET_JUDGED = 128, "translated: policy of the other end counts here"
 
 
 class ConntrackValue(ctypes.Structure):

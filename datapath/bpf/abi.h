@@ -305,7 +305,8 @@ enum nat_kind {
 
 enum nat_flags {
 	NAT_USED = 1,	 /* a packet of this direction has come */
-	NAT_CLOSING = 2, /* FIN or RST of this direction has come */
+	NAT_CLOSING = 2, /* FIN of this direction has come */
+	NAT_RESET = 4,	 /* RST of this direction has come */
 };
 
 struct nat_value {
@@ -338,6 +339,8 @@ enum conntrack_flags {
 	CONNTRACK_CLOSED_TARGET = 8,  /* FIN from the other end */
 	CONNTRACK_RESET = 16,	      /* RST from either */
 	CONNTRACK_TRANSLATED = 32,    /* its packets are translated; see hawse_nat */
+	CONNTRACK_SOURCE_JUDGED = 64, /* translated: policy of the end that opened it counts here */
+	CONNTRACK_TARGET_JUDGED = 128, /* translated: policy of the other end counts here */
 };
 
 /* Epoch, reason and direction are 8 aligned bytes, written at once. */

@@ -24,7 +24,7 @@ int from_loopback(struct __sk_buff *skb)
 	struct flow flow;
 	int verdict;
 
-	if (!config || skb->protocol != bpf_htons(ETH_P_IP))
+	if (!config || skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_TO_HOST)
 		return PASS_ON;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, &flow))

@@ -28,13 +28,12 @@ static __always_inline int masquerade(struct __sk_buff *skb, const struct config
 	struct nat_value to = {};
 	int err;
 
-	if (known && !known->reply && known->source == address) {
-		nat_touch(known, flow);
-		to = *known;
-	} else {
+	if (!known || known->reply || known->kind != NAT_MASQUERADE || known->source != address ||
+	    nat_keep(flow, known, &to)) {
 		to.source = address;
 		to.destination = flow->destination;
 		to.destination_port = flow->destination_port;
+		to.source_port = 0;
 		to.kind = NAT_MASQUERADE;
 		err = nat_open(config, flow, &to);
 		if (err)

@@ -37,11 +37,10 @@ static __always_inline int find_published(const struct config_value *config,
 	if (known && known->kind == NAT_PUBLISHED && !known->reply) {
 		target = published_find(config, flow);
 		/* A port that was taken back, or leads elsewhere now, keeps no connection. */
-		if (flow->kind != FLOW_STREAM ||
-		    (target && target->address == known->destination)) {
-			nat_touch(known, flow);
-			*to = *known;
-			return 1;
+		if (flow->kind != FLOW_STREAM || (target && target->address == known->destination &&
+						  target->port == known->destination_port)) {
+			err = nat_keep(flow, known, to);
+			return err ? err : 1;
 		}
 	} else {
 		target = published_find(config, flow);
@@ -96,6 +95,10 @@ static __always_inline int publish(struct __sk_buff *skb, struct flow *flow, __b
 
 	if (!config)
 		return DROP(DROP_NO_CONFIGURATION);
+	/* A container is no router: it may report only what it was sent itself. */
+	if (flow->kind == FLOW_RELATED && flow->source != flow->tracked_source &&
+	    !is_outside(flow->source_identity))
+		return DROP(DROP_INVALID_SOURCE_IP);
 	found = find_published(config, flow, source, &to);
 	if (found < 0)
 		return found;

@@ -4,8 +4,9 @@
  * one, where it was not translated at the socket.
  *
  * How a packet goes:
- * 1) a connection whose backend was chosen keeps it; a segment that opens one always chooses anew,
- *    so that one that was begun towards a backend that died goes to another;
+ * 1) a TCP connection whose backend was chosen keeps it; a segment that opens one always chooses
+ *    anew, so that one that was begun towards a backend that died goes to another, and so do
+ *    datagrams;
  * 2) the backend is found by a number that belongs to the connection, or with affinity to the
  *    client: a segment whose entry is lost finds the same one while the table has not changed;
  * 3) the connection, with the backend as its end, is looked up and judged;
@@ -36,17 +37,22 @@ static __always_inline __u32 service_number(const struct service_value *service,
 	return nat_hash(&client);
 }
 
-/* Does the packet belong to a connection whose backend was chosen? */
+/* Does the packet belong to a connection whose backend was chosen? Datagrams choose each time. */
 static __always_inline bool keeps_backend(const struct flow *flow, const struct nat_value *known)
 {
+	struct nat_value *partner;
+
 	/* Who answers itself at a virtual address has that as its peer. */
 	if (known->reply)
 		return true;
-	if (known->kind != NAT_SERVICE || flow->opens ||
-	    nat_is_idle(known, flow->tracked_protocol, nat_now()))
+	if (known->kind != NAT_SERVICE || flow->opens)
 		return false;
-	/* Datagrams can go on to another. */
-	return flow->tracked_protocol == IPPROTO_TCP || ipcache_ipv4(flow->vni, known->destination);
+	if (flow->kind != FLOW_STREAM)
+		return true;
+	if (flow->protocol != IPPROTO_TCP)
+		return false;
+	partner = nat_partner(known, flow->tracked_protocol);
+	return !nat_is_idle(known, partner, flow->tracked_protocol, nat_now());
 }
 
 /*
@@ -54,19 +60,25 @@ static __always_inline bool keeps_backend(const struct flow *flow, const struct 
  */
 static __always_inline int choose_backend(const struct config_value *config,
 					  const struct flow *flow,
-					  const struct service_value *service, struct nat_value *to)
+					  const struct service_value *service,
+					  struct nat_value *known, struct nat_value *to)
 {
 	struct backend_value *backend;
+	__be16 port;
 
 	if (!has_ports(flow->protocol) || flow->kind != FLOW_STREAM)
 		return DROP(DROP_UNKNOWN_L3_TARGET);
 	backend = service_backend(service, service_number(service, flow));
 	if (!backend)
 		return DROP(DROP_NO_SERVICE_BACKEND);
+	port = backend->port ? backend->port : flow->destination_port;
+	if (known && known->kind == NAT_SERVICE && known->destination == backend->address &&
+	    known->destination_port == port)
+		return nat_keep(flow, known, to);
 	/* To itself it would send with its own address, which it would not accept. */
 	to->source = backend->address == flow->source ? flow->destination : flow->source;
 	to->destination = backend->address;
-	to->destination_port = backend->port ? backend->port : flow->destination_port;
+	to->destination_port = port;
 	to->kind = NAT_SERVICE;
 	return nat_open(config, flow, to);
 }
@@ -114,15 +126,16 @@ static __always_inline int serve(struct __sk_buff *skb, struct flow *flow)
 	if (known && keeps_backend(flow, known)) {
 		if (!known->reply && !ipcache_ipv4(flow->vni, known->destination))
 			return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
-		nat_touch(known, flow);
-		to = *known;
+		err = nat_keep(flow, known, &to);
+		if (err)
+			return err;
 	} else {
 		service = service_find(flow->destination, flow->destination_port, flow->protocol);
 		if (!service || service->vni != flow->vni)
 			return to_nobody(skb, flow);
 		if (flow->protocol == IPPROTO_ICMP)
 			return answer_echo(skb);
-		err = choose_backend(config, flow, service, &to);
+		err = choose_backend(config, flow, service, known, &to);
 		if (err && drop_reason(err) == DROP_NO_SERVICE_BACKEND)
 			return stage_refuse(skb, flow, err);
 		if (err)

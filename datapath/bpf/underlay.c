@@ -27,6 +27,7 @@
 #include "lib/published.h"
 #include "lib/stages.h"
 #include "lib/transport.h"
+#include "lib/way_out.h"
 
 /* Can the packet be an answer to a port that containers leave with? */
 static __always_inline bool may_be_answer(const struct config_value *config,
@@ -36,6 +37,9 @@ static __always_inline bool may_be_answer(const struct config_value *config,
 
 	if (flow->protocol == IPPROTO_ICMP)
 		return !flow->opens;
+	/* Its ports cannot be changed. */
+	if (flow->protocol == IPPROTO_SCTP)
+		return true;
 	return port >= config->nat_port_first && port <= config->nat_port_last;
 }
 
@@ -59,6 +63,17 @@ static __always_inline bool is_for_container(const struct config_value *config,
 	if (!network_is_routed(flow->destination) && !is_routed(flow->source))
 		return false;
 	return is_here(flow->destination);
+}
+
+/* Is the packet on its way to another host, which this one routes for? */
+static __always_inline bool leads_on(struct __sk_buff *skb, const struct config_value *config,
+				     const struct flow *flow)
+{
+	struct bpf_fib_lookup fib = {};
+
+	if (address_is_ipv4(config->node_address, flow->destination))
+		return false;
+	return find_way(skb, flow, flow->destination, &fib);
 }
 
 /* To a container of this host. */
@@ -88,16 +103,23 @@ static __always_inline int judge_underlay(struct __sk_buff *skb, const struct co
 	bool published;
 	int err;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    skb->pkt_type != PACKET_TO_HOST)
 		return PASS_ON;
 	/* What cannot be read is the host's to refuse. */
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, flow))
 		return PASS_ON;
+	/* Nobody out there has such an address, nor this host's: the stack knows what to say. */
+	if (!is_unicast(flow->source) || !is_unicast(flow->destination) ||
+	    address_is_ipv4(config->node_address, flow->source))
+		return PASS_ON;
 	if (may_be_answer(config, flow))
 		known = nat_find(flow);
-	if (known && !(known->reply && known->kind == NAT_MASQUERADE))
+	if (known && (known->kind != NAT_MASQUERADE || !nat_is_answer(known, flow)))
 		known = 0;
 	published = !known && is_published(config, flow);
+	if (published && leads_on(skb, config, flow))
+		return PASS_ON;
 	if (!known && !published && !is_for_container(config, flow))
 		return PASS_ON;
 	if (network_of(flow->source))
@@ -109,6 +131,7 @@ static __always_inline int judge_underlay(struct __sk_buff *skb, const struct co
 		err = nat_undo(skb, flow);
 		if (err < 0)
 			return err;
+		flow->answers = 1;
 	}
 	return receive(skb, config, flow);
 }

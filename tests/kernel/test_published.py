@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from ipaddress import IPv4Address
 from typing import Final
@@ -11,10 +12,11 @@ import pytest
 from datapath.abi import DropReason
 from datapath.api import Direction, PublishedPort, PublishedTarget
 from datapath.policy_table import PolicyTable
-from model.ids import IDENTITY_WORLD
+from model.ids import IDENTITY_HOST, IDENTITY_WORLD
 from tests.kernel.test_host import closed_but_for
 from tests.kernel.test_services import connection, exchange, listener
 from tests.kernel.test_way_out import KNOWN, WORLD, Scene, scene, start_with_way_out
+from tests.support import frames
 from tests.support.overlay import VNI, Container, Overlay
 
 pytestmark = pytest.mark.kernel
@@ -155,3 +157,60 @@ def test_policy_knows_the_client(scene: Scene) -> None:
         connection(scene.world, str(scene.node.address), HOST_PORT)
     denied = [one for one in scene.node.datapath.flow_events().events if one.reason == DropReason.POLICY_DENIED]
     assert {str(one.source) for one in denied} == {WORLD}
+
+
+def _frame(scene: Scene, source: str, target: str) -> None:
+    """Put a datagram for the port on the wire to the host, whatever its addresses."""
+    link = json.loads(scene.node.namespace.ip("-j", "link", "show", "dev", "eth0"))[0]
+    mac = link["broadcast" if target.endswith(".255") else "address"]
+    packet = frames.ipv4(
+        frames.udp(b"forged", port=HOST_PORT), source=source, target=target, protocol=socket.IPPROTO_UDP
+    )
+    with scene.router.entered():
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        raw.bind(("eth0", 0))
+    with raw:
+        raw.send(frames.ethernet(packet, source="02:00:00:00:00:99", target=mac))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        pytest.param("10.77.0.1", "10.77.0.1", id="from the host's own address"),
+        pytest.param("127.0.0.1", "10.77.0.1", id="from loopback"),
+        pytest.param("10.77.0.200", "10.77.0.255", id="to all"),
+        pytest.param("10.77.0.200", "224.0.0.251", id="to a group"),
+        pytest.param("10.77.0.200", "198.51.100.77", id="to another host"),
+    ],
+)
+def test_what_is_not_for_this_host_gets_to_no_container(scene: Scene, source: str, target: str) -> None:
+    publish(scene.container)
+    with scene.container.namespace.entered():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server:
+        server.bind(("0.0.0.0", PORT))
+        server.settimeout(0.5)
+        _frame(scene, source, target)
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+        server.settimeout(3)
+        _frame(scene, "10.77.0.200", "10.77.0.1")
+        assert server.recv(100) == b"forged"
+
+
+def test_after_a_change_of_policy_the_same_ends_are_judged(overlay: Overlay, scene: Scene) -> None:
+    """Whoever sends first then."""
+    other = overlay.add_container(scene.node, "10.5.0.3")
+    publish(scene.container)
+    address = str(scene.node.address)
+    with (
+        listener(scene.container.namespace) as server,
+        connection(other.namespace, address, HOST_PORT) as neighbour,
+    ):
+        accepted, _ = server.accept()
+        only_host = closed_but_for(IDENTITY_HOST, direction=Direction.EGRESS)
+        scene.node.datapath.apply_policy(only_host)
+        neighbour.settimeout(3)
+        accepted.sendall(b"first")
+        assert neighbour.recv(100) == b"first"
+        accepted.close()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import socket
 from ipaddress import IPv4Network
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from datapath import maps
+from datapath.abi import CLOSE_TIMEOUT_S, STREAM_TIMEOUT_S
 from datapath.api import NetworkSpec, WayOut
+from datapath.maps import TypedMap
+from datapath.pins import Pins
 from datapath.policy_table import IdentityFlags, PolicyTable
 from model.ids import IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_WORLD
 from tests.kernel.test_services import connection, exchange, listener
@@ -208,3 +212,74 @@ def test_many_flows(scene: Scene) -> None:
             data, source = server.recvfrom(100)
             seen[source] = data
     assert len(seen) == 5000
+
+
+def _age(node: Node, seconds: int, *, forget_tracking: bool = False) -> None:
+    """Have this much time gone by for translated connections, or their tracking entries pushed out."""
+    for name, layout in (("hawse_nat", maps.NAT), ("hawse_conntrack", maps.CONNTRACK)):
+        opened: TypedMap[Any, Any] = TypedMap(Pins(node.root).maps, name, layout)
+        try:
+            for key, value in list(opened.items()):
+                if name == "hawse_nat":
+                    value.seen_s = max(0, value.seen_s - seconds)
+                    opened.update(key, value)
+                elif forget_tracking:
+                    opened.delete(key)
+        finally:
+            opened.close()
+
+
+def test_ports_of_refused_connections_come_back(scene: Scene) -> None:
+    way = WayOut(first_port=FIRST_PORT, last_port=FIRST_PORT + 19)
+    scene.node.datapath.start(dataclasses.replace(scene.node.config, way_out=way))
+    for round_ in range(3):
+        for number in range(20):
+            with pytest.raises(ConnectionRefusedError):
+                connection(scene.container.namespace, WORLD, 9, source_port=30000 + 20 * round_ + number)
+        _age(scene.node, CLOSE_TIMEOUT_S + 1)
+
+
+def test_nothing_is_opened_from_outside_when_a_connection_is_over(scene: Scene) -> None:
+    with scene.world.entered():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with scene.container.namespace.entered():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server, client:
+        server.bind((WORLD, PORT))
+        client.bind(("", 4002))
+        for each in (server, client):
+            each.settimeout(3)
+        client.sendto(b"question", (WORLD, PORT))
+        _, peer = server.recvfrom(100)
+        server.sendto(b"answer", peer)
+        assert client.recv(100) == b"answer"
+        _age(scene.node, STREAM_TIMEOUT_S + 1, forget_tracking=True)
+        server.sendto(b"too late", peer)
+        client.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.recv(100)
+
+
+def test_a_connection_whose_tracking_was_pushed_out_goes_on_as_it_was(scene: Scene) -> None:
+    with listener(scene.world) as server, connection(scene.container.namespace, WORLD) as made:
+        accepted, _ = server.accept()
+        with accepted:
+            for _ in range(2):
+                _send(made, accepted, 1000)
+                _age(scene.node, 0, forget_tracking=True)
+                _send(accepted, made, 1000)
+                (tracked,) = scene.node.datapath.connections()
+                assert str(tracked.source) == scene.container.address
+
+
+def test_a_half_that_was_pushed_out_is_made_again(scene: Scene) -> None:
+    with listener(scene.world) as server, connection(scene.container.namespace, WORLD) as made:
+        accepted, _ = server.accept()
+        opened = TypedMap(Pins(scene.node.root).maps, "hawse_nat", maps.NAT)
+        try:
+            opened.delete_many([key for key, value in opened.items() if value.reply])
+        finally:
+            opened.close()
+        with accepted:
+            _send(made, accepted, 1000)
+            _send(accepted, made, 1000)

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "events.h"
+#include "nat.h"
 #include "policy.h"
 #include "transport.h"
 
@@ -164,6 +165,10 @@ static __always_inline void follow(struct conntrack_value *entry, const struct f
 		flags |= CONNTRACK_REPLIED;
 	if (flow->translated)
 		flags |= CONNTRACK_TRANSLATED;
+	if (flow->translated && !flow->reply) {
+		flags |= flow->source_local ? CONNTRACK_SOURCE_JUDGED : 0;
+		flags |= flow->destination_local ? CONNTRACK_TARGET_JUDGED : 0;
+	}
 	if (flow->tcp_flags & TCP_RST)
 		flags |= CONNTRACK_RESET;
 	if (flow->tcp_flags & TCP_FIN)
@@ -210,6 +215,11 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 	}
 	source_local = flow->reply ? flow->destination_local : flow->source_local;
 	destination_local = flow->reply ? flow->source_local : flow->destination_local;
+	/* An answer does not tell whose policy counts: its ends look as if nothing were translated. */
+	if (entry->flags & CONNTRACK_TRANSLATED) {
+		source_local = entry->flags & CONNTRACK_SOURCE_JUDGED;
+		destination_local = entry->flags & CONNTRACK_TARGET_JUDGED;
+	}
 	port = judged_port(flow->tracked_protocol,
 			   flow->reply ? flow->source_port : flow->destination_port);
 	result = judge_ends(flow, &verdict, source_local, destination_local, flow->tracked_protocol,
@@ -271,6 +281,43 @@ static __always_inline int track_new(struct __sk_buff *skb, const struct config_
 }
 
 /*
+ * An answer whose connection was pushed out of the map, but lives in hawse_nat: the connection is
+ * judged and noted as it was opened. Without that, who answers would count as who opened it.
+ */
+static __always_inline int track_answer(struct __sk_buff *skb, const struct config_value *config,
+					struct flow *flow, struct conntrack_key *key,
+					bool source_is_high, bool opener_local, __u32 epoch,
+					__u32 now)
+{
+	struct conntrack_value verdict = {};
+	int result;
+
+	flow->reply = 1;
+	verdict.source_identity = flow->destination_identity;
+	verdict.destination_identity = flow->source_identity;
+	result =
+		judge_ends(flow, &verdict, opener_local, flow->source_local, flow->tracked_protocol,
+			   judged_port(flow->tracked_protocol, flow->source_port));
+	if (result) {
+		result = denied(skb, config, flow, result);
+		if (result)
+			return result;
+	}
+	/* A later fragment, or an error: they say nothing of it. */
+	if (flow->kind != FLOW_STREAM)
+		return 0;
+	verdict.epoch = epoch;
+	verdict.flags = source_is_high ? 0 : CONNTRACK_OPENED_BY_HIGH;
+	if (flow->translated) {
+		verdict.flags |= opener_local ? CONNTRACK_SOURCE_JUDGED : 0;
+		verdict.flags |= flow->source_local ? CONNTRACK_TARGET_JUDGED : 0;
+	}
+	follow(&verdict, flow, now);
+	verdict.seen_s = now;
+	return hawse_conntrack.update(key, &verdict) ? DROP(DROP_CT_CREATE_FAILED) : 0;
+}
+
+/*
  * May the packet pass? Addresses, identities and locality of both ends are in the flow. Returns 0
  * or DROP().
  */
@@ -282,6 +329,7 @@ static __always_inline int track(struct __sk_buff *skb, const struct config_valu
 	__u32 epoch = policy_epoch(config);
 	struct conntrack_value *entry = 0;
 	struct conntrack_key key = {};
+	struct nat_value *known;
 	bool anew;
 
 	if (flow->kind != FLOW_STATELESS) {
@@ -291,12 +339,25 @@ static __always_inline int track(struct __sk_buff *skb, const struct config_valu
 	if (entry) {
 		flow->reply = !!(entry->flags & CONNTRACK_OPENED_BY_HIGH) != source_is_high;
 		anew = flow->opens && (flow->reply || is_closed(entry->flags));
+		/* Who comes through a translation is who opened the connection. */
+		if (flow->translated && flow->reply)
+			anew = true;
 		if (!anew && !is_expired(entry, flow->tracked_protocol, now) &&
 		    may_report_on(flow, entry)) {
 			if (entry->flags & CONNTRACK_TRANSLATED)
 				flow->translated = 1;
 			return track_known(skb, config, flow, entry, epoch, now);
 		}
+	}
+	if (flow->answers)
+		return track_answer(skb, config, flow, &key, source_is_high,
+				    flow->destination_local, epoch, now);
+	known = flow->opens || flow->translated ? 0 : nat_find(flow);
+	if (known && known->kind != NAT_MASQUERADE && nat_is_answer(known, flow)) {
+		flow->translated = 1;
+		return track_answer(skb, config, flow, &key, source_is_high,
+				    known->kind == NAT_SERVICE && flow->destination_local, epoch,
+				    now);
 	}
 	return track_new(skb, config, flow, &key, source_is_high, epoch, now);
 }

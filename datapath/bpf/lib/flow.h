@@ -39,6 +39,7 @@ struct flow {
 	__u8 destination_local;
 	__u8 transport;	 /* where the header above IPv4 begins */
 	__u8 translated; /* its connection is in hawse_nat */
+	__u8 answers;	 /* a translated connection lives that it is an answer of */
 };
 
 static __always_inline void flow_begin(struct flow *flow, enum direction direction)

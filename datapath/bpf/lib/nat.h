@@ -3,7 +3,7 @@
  * nat.h: translates packets: to the outside with an address of the host, to published ports, and to
  * virtual addresses, all in the same way.
  *
- * Public: nat_find, nat_touch, nat_open, nat_apply, nat_undo, nat_now. Maps: hawse_nat.
+ * Public: nat_find, nat_is_answer, nat_open, nat_keep, nat_apply, nat_undo, nat_hash. Maps: hawse_nat.
  *
  * A connection has two entries, each under its packets as they come: those of the end that opened
  * it, and those of the other. The second is written first and only if nobody else has it, so that
@@ -61,6 +61,15 @@ static __always_inline struct nat_value *nat_find(const struct flow *flow)
 	return hawse_nat.lookup(&key);
 }
 
+/* The other half of a connection; NULL: it was pushed out. */
+static __always_inline struct nat_value *nat_partner(const struct nat_value *entry, __u32 protocol)
+{
+	struct nat_key key = {};
+
+	nat_key_of_reply(&key, entry, protocol);
+	return hawse_nat.lookup(&key);
+}
+
 /* Note that a packet has come. */
 static __always_inline void nat_touch(struct nat_value *entry, const struct flow *flow)
 {
@@ -69,10 +78,10 @@ static __always_inline void nat_touch(struct nat_value *entry, const struct flow
 
 	if (flow->kind == FLOW_RELATED)
 		return;
-	if (flow->tcp_flags & (TCP_FIN | TCP_RST))
+	if (flow->tcp_flags & TCP_FIN)
 		flags |= NAT_CLOSING;
-	else if (flow->opens)
-		flags &= ~NAT_CLOSING;
+	if (flow->tcp_flags & TCP_RST)
+		flags |= NAT_RESET;
 	/* A write that changes nothing would still take the cache line from the other CPU. */
 	if (entry->flags != flags)
 		entry->flags = flags;
@@ -80,24 +89,43 @@ static __always_inline void nat_touch(struct nat_value *entry, const struct flow
 		entry->seen_s = now;
 }
 
-static __always_inline bool nat_is_idle(const struct nat_value *entry, __u32 protocol, __u32 now)
+/* Is a connection over, or was it silent for too long? It is known by either half. */
+static __always_inline bool nat_is_idle(const struct nat_value *one, const struct nat_value *other,
+					__u32 protocol, __u32 now)
 {
-	__s32 limit_s = HAWSE_STREAM_TIMEOUT_S;
+	__u32 any = one->flags, both = 0, seen_s = one->seen_s;
+	__s32 limit_s;
 
-	if (entry->flags & NAT_CLOSING)
+	if (other) {
+		any |= other->flags;
+		both = one->flags & other->flags;
+		if ((__s32)(other->seen_s - seen_s) > 0)
+			seen_s = other->seen_s;
+	}
+	if (protocol != IPPROTO_TCP)
+		limit_s = both & NAT_USED ? HAWSE_STREAM_TIMEOUT_S : HAWSE_OTHER_TIMEOUT_S;
+	else if (any & NAT_RESET || both & NAT_CLOSING)
 		limit_s = HAWSE_CLOSE_TIMEOUT_S;
-	else if (!(entry->flags & NAT_USED))
-		limit_s = HAWSE_OTHER_TIMEOUT_S;
-	else if (protocol == IPPROTO_TCP)
-		limit_s = HAWSE_TCP_TIMEOUT_S;
-	return (__s32)(now - entry->seen_s) > limit_s;
+	else
+		limit_s = both & NAT_USED ? HAWSE_TCP_TIMEOUT_S : HAWSE_SYN_TIMEOUT_S;
+	return (__s32)(now - seen_s) > limit_s;
+}
+
+/* Is the packet an answer of a connection that lives? */
+static __always_inline bool nat_is_answer(const struct nat_value *known, const struct flow *flow)
+{
+	struct nat_value *partner;
+
+	if (!known->reply || flow->opens)
+		return false;
+	partner = nat_partner(known, flow->tracked_protocol);
+	return partner && !nat_is_idle(known, partner, flow->tracked_protocol, nat_now());
 }
 
 /* Make an entry, unless a connection that lives has it. */
 static __always_inline bool nat_claim(struct nat_key *key, struct nat_value *value)
 {
-	struct nat_value *other, *partner;
-	struct nat_key back = {};
+	struct nat_value *other;
 
 	if (!hawse_nat.insert(key, value))
 		return true;
@@ -107,11 +135,8 @@ static __always_inline bool nat_claim(struct nat_key *key, struct nat_value *val
 	if (other->source != value->source || other->destination != value->destination ||
 	    other->source_port != value->source_port ||
 	    other->destination_port != value->destination_port) {
-		if (!nat_is_idle(other, key->protocol, value->seen_s))
-			return false;
-		nat_key_of_reply(&back, other, key->protocol);
-		partner = hawse_nat.lookup(&back);
-		if (partner && !nat_is_idle(partner, key->protocol, value->seen_s))
+		if (!nat_is_idle(other, nat_partner(other, key->protocol), key->protocol,
+				 value->seen_s))
 			return false;
 	}
 	return !hawse_nat.update(key, value);
@@ -130,6 +155,23 @@ static __always_inline __u32 nat_hash(const struct flow *flow)
 	hash ^= hash >> 33;
 	hash *= 0xc4ceb9fe1a85ec53ULL;
 	return hash >> 32;
+}
+
+/* Both halves of a connection that begins now. */
+static __always_inline void nat_begin(const struct flow *flow, struct nat_value *to,
+				      struct nat_value *reply)
+{
+	to->seen_s = nat_now();
+	to->flags = NAT_USED;
+	to->reply = 0;
+	reply->source = flow->destination;
+	reply->source_port = flow->destination_port;
+	reply->destination = flow->source;
+	reply->destination_port = flow->source_port;
+	reply->seen_s = to->seen_s;
+	reply->flags = 0;
+	reply->kind = to->kind;
+	reply->reply = 1;
 }
 
 /*
@@ -152,16 +194,7 @@ static __always_inline int nat_open(const struct config_value *config, const str
 	if (!has_ports(flow->protocol) && flow->protocol != IPPROTO_ICMP)
 		return DROP(DROP_NAT_UNSUPPORTED);
 	nat_key_of(&key, flow);
-	to->seen_s = nat_now();
-	to->flags = NAT_USED;
-	to->reply = 0;
-	reply.source = flow->destination;
-	reply.source_port = flow->destination_port;
-	reply.destination = flow->source;
-	reply.destination_port = flow->source_port;
-	reply.seen_s = to->seen_s;
-	reply.kind = to->kind;
-	reply.reply = 1;
+	nat_begin(flow, to, &reply);
 	/* The checksum of SCTP covers its ports, and no helper can compute it anew. */
 	if (!chosen || flow->protocol == IPPROTO_SCTP) {
 		to->source_port = flow->source_port;
@@ -182,6 +215,33 @@ static __always_inline int nat_open(const struct config_value *config, const str
 		at = at + 1 < ports ? at + 1 : 0;
 	}
 	return DROP(DROP_NAT_NO_MAPPING);
+}
+
+/*
+ * Go on as the connection's packets did so far. The other half may have been pushed out, or the
+ * connection begins again: then it is made anew. Returns 0 or DROP() when somebody else has it.
+ */
+static __always_inline int nat_keep(const struct flow *flow, struct nat_value *known,
+				    struct nat_value *to)
+{
+	struct nat_value *partner = nat_partner(known, flow->tracked_protocol);
+	struct nat_key key = {}, back = {};
+	struct nat_value reply = {};
+
+	*to = *known;
+	if (partner && !flow->opens && partner->destination == flow->tracked_source &&
+	    partner->destination_port == flow->source_port) {
+		nat_touch(known, flow);
+		return 0;
+	}
+	if (flow->kind != FLOW_STREAM)
+		return DROP(DROP_NAT_NO_MAPPING);
+	nat_key_of(&key, flow);
+	nat_begin(flow, to, &reply);
+	nat_key_of_reply(&back, to, flow->protocol);
+	if (!nat_claim(&back, &reply))
+		return DROP(DROP_NAT_NO_MAPPING);
+	return hawse_nat.update(&key, to) ? DROP(DROP_NAT_NO_MAPPING) : 0;
 }
 
 /* Write the addresses of an IPv4 header; returns how its checksum has changed. */

@@ -21,6 +21,9 @@
 /* Verdict of a program at an interface that is not ours: the next filter, and then the stack. */
 #define PASS_ON TC_ACT_UNSPEC
 
+/* PACKET_HOST of linux/if_packet.h: neither to many, nor to another. */
+#define PACKET_TO_HOST 0
+
 /* Make the first bytes readable: a driver or GRO may have left them in fragments. */
 static __always_inline bool pull(struct __sk_buff *skb, __u32 bytes)
 {
