@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from cli import map_text, translation_text
@@ -10,6 +12,14 @@ from cli.client import AgentClient
 from cli.map_documents import Connections, Ipcache, PolicyMap
 from cli.output import write
 from cli.translation_documents import Frontends, PublishedPorts, Translations
+
+_limit: Final = click.option(
+    "--limit",
+    type=click.IntRange(1, 200_000),
+    default=10_000,
+    show_default=True,
+    help="No more entries than these, those in use first.",
+)
 
 
 @click.group()
@@ -35,10 +45,11 @@ def ct() -> None:
 
 
 @ct.command("ls")
+@_limit
 @asks()
-def ct_ls(client: AgentClient, output: str) -> None:
+def ct_ls(client: AgentClient, output: str, limit: int) -> None:
     """List the tracked connections, those in use first."""
-    write(output, client.get("/v1/bpf/ct", Connections), map_text.connections)
+    write(output, client.get(f"/v1/bpf/ct?limit={limit}", Connections), map_text.connections)
 
 
 @bpf.group()
@@ -71,14 +82,15 @@ def nat() -> None:
 
 
 @nat.command("ls")
+@_limit
 @asks()
-def nat_ls(client: AgentClient, output: str) -> None:
+def nat_ls(client: AgentClient, output: str, limit: int) -> None:
     """List translated connections, those in use first: how packets come and how they go on.
 
     Each has two entries, one for each direction. Kinds are service (a virtual address), masquerade (to the outside with
     this host's address) and published (a port of this host).
     """
-    write(output, client.get("/v1/bpf/nat", Translations), translation_text.translations)
+    write(output, client.get(f"/v1/bpf/nat?limit={limit}", Translations), translation_text.translations)
 
 
 @bpf.group("published")

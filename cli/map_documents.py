@@ -61,6 +61,7 @@ class Connections(TypedDict):
     """``/v1/bpf/ct``."""
 
     connections: list[Connection]
+    left_out: int
 
 
 class IpcacheEntry(TypedDict):

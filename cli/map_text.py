@@ -6,7 +6,7 @@ from typing import Final
 
 from cli.map_documents import Connection, Connections, Ipcache, MapIdentity, MapRule, PolicyEntry, PolicyMap
 from cli.table import Column, table
-from cli.words import NOTHING, duration, few, socket
+from cli.words import NOTHING, duration, few, left_out, socket
 
 _LAST_PORT: Final = 65535
 _UNTELLING: Final = ("com.docker.", "hawse.")
@@ -69,7 +69,7 @@ def connections(document: Connections) -> str:
             )
             for connection in document["connections"]
         ],
-    )
+    ) + left_out(document["left_out"])
 
 
 def ipcache(document: Ipcache) -> str:

@@ -54,6 +54,7 @@ class Translations(TypedDict):
     """``/v1/bpf/nat``."""
 
     translations: list[Translation]
+    left_out: int
 
 
 class PublishedPort(TypedDict):

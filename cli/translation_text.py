@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cli.table import Column, table
 from cli.translation_documents import Frontend, Frontends, PublishedPorts, Translation, Translations
-from cli.words import NOTHING, duration, share, socket, yes
+from cli.words import NOTHING, duration, left_out, share, socket, yes
 
 
 def frontends(document: Frontends) -> str:
@@ -38,7 +38,8 @@ def translations(document: Translations) -> str:
         Column("REPLY"),
         Column("IDLE", right=True),
     )
-    return table(columns, [_translation(translation) for translation in document["translations"]])
+    lines = [_translation(translation) for translation in document["translations"]]
+    return table(columns, lines) + left_out(document["left_out"])
 
 
 def published(document: PublishedPorts) -> str:

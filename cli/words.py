@@ -38,6 +38,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def left_out(number: int) -> str:
+    """Write a line about entries that a limit left out; nothing when there are none."""
+    return f"{count(number, 'more entry', 'more entries')}, used less lately: see --limit\n" if number else ""
+
+
 def short(ident: str) -> str:
     """Shorten an id of Docker, as docker does."""
     return ident[:_SHORT_ID]

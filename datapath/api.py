@@ -32,6 +32,7 @@ from model.ids import EndpointId, IdentityId, Vni
 
 if TYPE_CHECKING:
     from datapath.flow_event import FlowEvents, TrackedConnection
+    from datapath.newest import Newest
     from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 
 
@@ -334,8 +335,11 @@ class Datapath(Protocol):
         """The published ports, read from the kernel."""
         ...
 
-    def translations(self) -> Sequence[Translation]:
-        """The translated connections, read from the kernel; two of each; expired ones are left out."""
+    def translations(self, limit: int | None = None) -> Newest[Translation]:
+        """The translated connections, read from the kernel; two of each; expired ones are left out.
+
+        Those that were used last come first; with a limit no more than so many. Nobody else waits meanwhile.
+        """
         ...
 
     def translation_mode(self) -> TranslationMode | None:
@@ -366,8 +370,11 @@ class Datapath(Protocol):
         """Where every address is, read from the kernel."""
         ...
 
-    def connections(self) -> Sequence[TrackedConnection]:
-        """The tracked connections, read from the kernel; expired ones are left out."""
+    def connections(self, limit: int | None = None) -> Newest[TrackedConnection]:
+        """The tracked connections, read from the kernel; expired ones are left out.
+
+        Those that were used last come first; with a limit no more than so many. Nobody else waits meanwhile.
+        """
         ...
 
     def flow_events(self) -> FlowEvents:

@@ -6,46 +6,63 @@ import ctypes
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, TypeAlias
 
 from datapath import abi
 from datapath.flow_event import TrackedConnection
 from datapath.maps import TypedMap
+from datapath.newest import Newest, newest
 
 _PROTOCOL_BITS: Final = 8
 _BOTH_CLOSED: Final = abi.ConntrackFlags.CLOSED_SOURCE | abi.ConntrackFlags.CLOSED_TARGET
 
+_Entry: TypeAlias = tuple[abi.ConntrackKey, abi.ConntrackValue]
 
-def connections(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], *, now_s: int) -> Iterator[TrackedConnection]:
-    """Every entry that has not expired, in the direction that opened the connection.
+
+def connections(
+    tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], *, now_s: int, limit: int | None = None
+) -> Newest[TrackedConnection]:
+    """Entries that have not expired, those that were used last first, in the direction that opened the connection.
 
     Args:
         tracked: the map.
         now_s: CLOCK_MONOTONIC in whole seconds.
+        limit: how many; None: all.
     """
+    return newest(_kept(tracked, now_s), limit, _connection)
+
+
+def _kept(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], now_s: int) -> Iterator[tuple[int, _Entry]]:
     for key, value in tracked.items():
-        protocol = key.vni_and_protocol & (1 << _PROTOCOL_BITS) - 1
         # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
         idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
-        if idle_s > _timeout_s(protocol, value.flags):
-            continue
-        low, high = (IPv4Address(key.low), key.low_port), (IPv4Address(key.high), key.high_port)
-        source, destination = (high, low) if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
-        yield TrackedConnection(
-            vni=key.vni_and_protocol >> _PROTOCOL_BITS,
-            protocol=protocol,
-            source=source[0],
-            source_port=source[1],
-            destination=destination[0],
-            destination_port=destination[1],
-            source_identity=value.source_identity,
-            destination_identity=value.destination_identity,
-            state=_state(value),
-            idle_s=idle_s,
-            epoch=value.epoch,
-            egress_rule=value.egress_rule,
-            ingress_rule=value.ingress_rule,
-        )
+        if idle_s <= _timeout_s(_protocol(key), value.flags):
+            yield idle_s, (key, value)
+
+
+def _connection(idle_s: int, entry: _Entry) -> TrackedConnection:
+    key, value = entry
+    low, high = (IPv4Address(key.low), key.low_port), (IPv4Address(key.high), key.high_port)
+    source, destination = (high, low) if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
+    return TrackedConnection(
+        vni=key.vni_and_protocol >> _PROTOCOL_BITS,
+        protocol=_protocol(key),
+        source=source[0],
+        source_port=source[1],
+        destination=destination[0],
+        destination_port=destination[1],
+        source_identity=value.source_identity,
+        destination_identity=value.destination_identity,
+        state=_state(value),
+        idle_s=idle_s,
+        epoch=value.epoch,
+        egress_rule=value.egress_rule,
+        ingress_rule=value.ingress_rule,
+    )
+
+
+def _protocol(key: abi.ConntrackKey) -> int:
+    return int(key.vni_and_protocol) & (1 << _PROTOCOL_BITS) - 1
 
 
 def _is_closed(flags: int) -> bool:

@@ -26,6 +26,7 @@ from datapath.api import (
     TranslationMode,
 )
 from datapath.flow_event import FlowEvent, FlowEvents, TrackedConnection
+from datapath.newest import Newest, newest
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from datapath.service_maps import require_fitting
 from model.addresses import IPAddress, IPNetwork
@@ -158,10 +159,10 @@ class FakeDatapath:
         self._require_started("published")
         return dict(self.ports)
 
-    def translations(self) -> Sequence[Translation]:
+    def translations(self, limit: int | None = None) -> Newest[Translation]:
         """See :meth:`datapath.api.Datapath.translations`."""
         self._require_started("translations")
-        return list(self.translated)
+        return newest(((one.idle_s, one) for one in self.translated), limit, lambda _, one: one)
 
     def translation_mode(self) -> TranslationMode | None:
         """See :meth:`datapath.api.Datapath.translation_mode`."""
@@ -204,10 +205,10 @@ class FakeDatapath:
                         )
             return found
 
-    def connections(self) -> Sequence[TrackedConnection]:
+    def connections(self, limit: int | None = None) -> Newest[TrackedConnection]:  # noqa: ARG002  # there are none
         """See :meth:`datapath.api.Datapath.connections`."""
         self._require_started("connections")
-        return []
+        return Newest([])
 
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`; what was put into :attr:`reported`."""

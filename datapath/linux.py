@@ -53,6 +53,7 @@ from datapath.links import Links
 from datapath.local_addresses import LocalAddresses
 from datapath.maps import DEVICES, TypedMap
 from datapath.netlink import Netlink
+from datapath.newest import Newest
 from datapath.open_maps import OpenMaps
 from datapath.pins import Pins
 from datapath.policy_maps import prefix_key
@@ -208,10 +209,13 @@ class LinuxDatapath:
         with self._lock:
             return self._open_maps.published.read()
 
-    def translations(self) -> Sequence[Translation]:
+    def translations(self, limit: int | None = None) -> Newest[Translation]:
         """See :meth:`datapath.api.Datapath.translations`."""
+        # Reading a large map takes seconds, in which nobody else may have to wait.
         with self._lock:
-            return list(nat.translations(self._open_maps.nat, now_s=int(time.monotonic())))
+            translated = self._open_maps.nat.duplicate()
+        with contextlib.closing(translated):
+            return nat.translations(translated, now_s=int(time.monotonic()), limit=limit)
 
     def translation_mode(self) -> TranslationMode | None:
         """See :meth:`datapath.api.Datapath.translation_mode`."""
@@ -251,10 +255,12 @@ class LinuxDatapath:
         with self._lock:
             return dict(entries.place(key, value) for key, value in self._open_maps.ipcache.items())
 
-    def connections(self) -> Sequence[TrackedConnection]:
+    def connections(self, limit: int | None = None) -> Newest[TrackedConnection]:
         """See :meth:`datapath.api.Datapath.connections`."""
         with self._lock:
-            return list(conntrack.connections(self._open_maps.conntrack, now_s=int(time.monotonic())))
+            tracked = self._open_maps.conntrack.duplicate()
+        with contextlib.closing(tracked):
+            return conntrack.connections(tracked, now_s=int(time.monotonic()), limit=limit)
 
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`."""

@@ -9,6 +9,7 @@ Cost of a bulk change: one system call per ``_BATCH`` entries.
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import errno
 import functools
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from datapath import abi, bpf_syscalls
 from model.errors import AbiMismatch, DatapathError, Exhausted
@@ -146,6 +147,13 @@ class TypedMap(Generic[K, V]):
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def duplicate(self) -> Self:
+        """The same map with a file descriptor of its own, which stays open whoever closes the other."""
+        made = copy.copy(self)
+        with _kernel_errors(self._name):
+            made._fd = os.dup(self._fd)  # noqa: SLF001  # of this class
+        return made
 
     def lookup(self, key: K) -> V | None:
         """The value, or None."""

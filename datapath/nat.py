@@ -6,11 +6,12 @@ import ctypes
 import socket
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, TypeAlias
 
 from datapath import abi
 from datapath.api import Translation
 from datapath.maps import TypedMap
+from datapath.newest import Newest, newest
 
 _KINDS: Final[Mapping[int, str]] = {
     abi.NatKind.MASQUERADE: "masquerade",
@@ -18,33 +19,46 @@ _KINDS: Final[Mapping[int, str]] = {
     abi.NatKind.SERVICE: "service",
 }
 
+_Entry: TypeAlias = tuple[abi.NatKey, abi.NatValue]
 
-def translations(translated: TypedMap[abi.NatKey, abi.NatValue], *, now_s: int) -> Iterator[Translation]:
-    """Every entry that has not expired.
+
+def translations(
+    translated: TypedMap[abi.NatKey, abi.NatValue], *, now_s: int, limit: int | None = None
+) -> Newest[Translation]:
+    """Entries that have not expired, those that were used last first.
 
     Args:
         translated: the map.
         now_s: CLOCK_MONOTONIC in whole seconds.
+        limit: how many; None: all.
     """
+    return newest(_kept(translated, now_s), limit, _translation)
+
+
+def _kept(translated: TypedMap[abi.NatKey, abi.NatValue], now_s: int) -> Iterator[tuple[int, _Entry]]:
     for key, value in translated.items():
         # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
         idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
-        if idle_s > _timeout_s(key.protocol):
-            continue
-        yield Translation(
-            kind=_KINDS.get(value.kind, f"kind {value.kind}"),
-            protocol=key.protocol,
-            source=IPv4Address(key.source),
-            source_port=key.source_port,
-            destination=IPv4Address(key.destination),
-            destination_port=key.destination_port,
-            new_source=IPv4Address(value.source),
-            new_source_port=value.source_port,
-            new_destination=IPv4Address(value.destination),
-            new_destination_port=value.destination_port,
-            reply=bool(value.reply),
-            idle_s=idle_s,
-        )
+        if idle_s <= _timeout_s(key.protocol):
+            yield idle_s, (key, value)
+
+
+def _translation(idle_s: int, entry: _Entry) -> Translation:
+    key, value = entry
+    return Translation(
+        kind=_KINDS.get(value.kind, f"kind {value.kind}"),
+        protocol=key.protocol,
+        source=IPv4Address(key.source),
+        source_port=key.source_port,
+        destination=IPv4Address(key.destination),
+        destination_port=key.destination_port,
+        new_source=IPv4Address(value.source),
+        new_source_port=value.source_port,
+        new_destination=IPv4Address(value.destination),
+        new_destination_port=value.destination_port,
+        reply=bool(value.reply),
+        idle_s=idle_s,
+    )
 
 
 def _timeout_s(protocol: int) -> int:

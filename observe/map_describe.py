@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
 
 from datapath.api import IpcacheKey, Place
 from datapath.flow_event import TrackedConnection
@@ -23,7 +26,20 @@ from observe.map_document import (
 from observe.order import address_order
 from observe.state import AgentState
 
+LIMIT: Final = 10_000
+"""Entries of connections, unless more are asked for: some seconds of this agent's time."""
+LIMIT_MAX: Final = 200_000
+"""The command takes no answer that is much larger."""
+
 _PROTOCOL_NAMES: Final[Mapping[int, str]] = {protocol.value: protocol.name for protocol in Protocol}
+
+
+class NewestQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of ``/v1/bpf/ct`` and ``/v1/bpf/nat``."""
+
+    limit: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="No more entries than these; those that were used last stay.")
+    ] = LIMIT
 
 
 def policy_map(state: AgentState) -> PolicyMapDocument:
@@ -39,11 +55,13 @@ def policy_map(state: AgentState) -> PolicyMapDocument:
     )
 
 
-def connections(state: AgentState) -> ConnectionsDocument:
+def connections(state: AgentState, question: NewestQuestion) -> ConnectionsDocument:
     """Describe the tracked connections, those that were used last first."""
     names = _Names(state, state.policy_prefixes())
-    found = sorted(state.connections(), key=lambda connection: connection.idle_s)
-    return ConnectionsDocument(connections=[_connection(names, connection) for connection in found])
+    found = state.connections(question.limit)
+    return ConnectionsDocument(
+        connections=[_connection(names, connection) for connection in found], left_out=found.left_out
+    )
 
 
 def ipcache(state: AgentState) -> IpcacheDocument:

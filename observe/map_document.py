@@ -69,9 +69,10 @@ class ConnectionDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsDocument:
-    """The connections that this node tracks."""
+    """The connections that this node tracks, those that were used last first."""
 
     connections: list[ConnectionDocument]
+    left_out: Annotated[int, Meta(description="How many others there are, which were used less lately.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

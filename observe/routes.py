@@ -113,7 +113,13 @@ ROUTES: Final = (
         "One service with its backends",
     ),
     Route.read("/v1/bpf/policy", PolicyMapDocument, map_describe.policy_map, "The policy map of this host, decoded"),
-    Route.read("/v1/bpf/ct", ConnectionsDocument, map_describe.connections, "The connections that this host tracks"),
+    Route.ask(
+        "/v1/bpf/ct",
+        ConnectionsDocument,
+        map_describe.NewestQuestion,
+        map_describe.connections,
+        "The connections that this host tracks",
+    ),
     Route.read("/v1/bpf/ipcache", IpcacheDocument, map_describe.ipcache, "Where every address is, as this host has it"),
     Route.read(
         "/v1/bpf/lb",
@@ -121,9 +127,10 @@ ROUTES: Final = (
         translation_describe.frontends,
         "The services of this host, as the kernel has them",
     ),
-    Route.read(
+    Route.ask(
         "/v1/bpf/nat",
         TranslationsDocument,
+        map_describe.NewestQuestion,
         translation_describe.translations,
         "The connections that this host translates",
     ),

@@ -26,6 +26,7 @@ from datapath.api import (
     TranslationMode,
 )
 from datapath.flow_event import TrackedConnection
+from datapath.newest import Newest
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
 from model.addresses import AddressRecord, IPAddress, IPNetwork, PoolRecord
@@ -185,8 +186,8 @@ class AgentState(Protocol):
         """The identities of address prefixes, as the kernel has them."""
         ...
 
-    def connections(self) -> Sequence[TrackedConnection]:
-        """The connections that the kernel tracks."""
+    def connections(self, limit: int) -> Newest[TrackedConnection]:
+        """The connections that the kernel tracks; of more than so many those that were used last."""
         ...
 
     def ipcache(self) -> Mapping[IpcacheKey, Place]:
@@ -197,8 +198,8 @@ class AgentState(Protocol):
         """The services, as the kernel has them."""
         ...
 
-    def translations(self) -> Sequence[Translation]:
-        """The translated connections, as the kernel has them."""
+    def translations(self, limit: int) -> Newest[Translation]:
+        """The translated connections, as the kernel has them; of more than so many those that were used last."""
         ...
 
     def published(self) -> Mapping[PublishedPort, PublishedTarget]:

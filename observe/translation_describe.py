@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datapath.api import Balancing, Frontend, PublishedPort, PublishedTarget, Translation
 from model.addresses import IPAddress
 from model.errors import StoreError
-from observe.map_describe import protocol_name
+from observe.map_describe import NewestQuestion, protocol_name
 from observe.order import address_order
 from observe.state import AgentState
 from observe.translation_document import (
@@ -39,7 +39,7 @@ def frontends(state: AgentState) -> FrontendsDocument:
     )
 
 
-def translations(state: AgentState) -> TranslationsDocument:
+def translations(state: AgentState, question: NewestQuestion) -> TranslationsDocument:
     """Describe the translated connections, those that were used last first, the two halves of each together."""
 
     def order(half: Translation) -> tuple[int, int, int, int, int, int, bool]:
@@ -48,8 +48,10 @@ def translations(state: AgentState) -> TranslationsDocument:
             opener, asked = (half.new_destination, half.new_destination_port), (half.new_source, half.new_source_port)
         return (half.idle_s, half.protocol, int(opener[0]), opener[1], int(asked[0]), asked[1], half.reply)
 
-    found = sorted(state.translations(), key=order)
-    return TranslationsDocument(translations=[_translation(one) for one in found])
+    found = state.translations(question.limit)
+    return TranslationsDocument(
+        translations=[_translation(one) for one in sorted(found, key=order)], left_out=found.left_out
+    )
 
 
 def published(state: AgentState) -> PublishedPortsDocument:

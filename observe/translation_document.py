@@ -69,6 +69,7 @@ class TranslationsDocument:
     """The translated connections of this node, those that were used last first."""
 
     translations: list[TranslationDocument]
+    left_out: Annotated[int, Meta(description="How many others there are, which were used less lately.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from datapath.api import (
     TranslationMode,
 )
 from datapath.flow_event import TrackedConnection
+from datapath.newest import Newest
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from ipam.check import DockerNetworks, check
 from ipam.inventory import read_records
@@ -202,9 +203,9 @@ class OperatorState:
         """The identities of address prefixes, as the kernel has them."""
         return self._sources.datapath.policy_prefixes()
 
-    def connections(self) -> Sequence[TrackedConnection]:
-        """The connections that the kernel tracks."""
-        return self._sources.datapath.connections()
+    def connections(self, limit: int) -> Newest[TrackedConnection]:
+        """The connections that the kernel tracks; of more than so many those that were used last."""
+        return self._sources.datapath.connections(limit)
 
     def ipcache(self) -> Mapping[IpcacheKey, Place]:
         """Where every address is, as the kernel has it."""
@@ -214,9 +215,9 @@ class OperatorState:
         """The services, as the kernel has them."""
         return self._sources.datapath.services()
 
-    def translations(self) -> Sequence[Translation]:
-        """The translated connections, as the kernel has them."""
-        return self._sources.datapath.translations()
+    def translations(self, limit: int) -> Newest[Translation]:
+        """The translated connections, as the kernel has them; of more than so many those that were used last."""
+        return self._sources.datapath.translations(limit)
 
     def published(self) -> Mapping[PublishedPort, PublishedTarget]:
         """The published ports of this host, as the kernel has them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from datapath.api import (
     Backend,
@@ -23,6 +24,7 @@ from datapath.api import (
     TranslationMode,
 )
 from datapath.flow_event import TrackedConnection
+from datapath.newest import Newest, newest
 from datapath.policy_table import PolicyKey, PolicyVerdict
 from kvstore.store import StoreStatus
 from model.addresses import AddressKind, AddressRecord, IPNetwork, MacAddress, PoolRecord
@@ -43,6 +45,8 @@ from observe.state import (
 )
 from tests.support.policy_state import DB, HERE, RULE, THERE, WEB, FixedPolicyState
 from tests.support.service_state import VIP, FixedServiceState
+
+T = TypeVar("T")
 
 POOL = ipaddress.ip_network("10.1.0.0/24")
 OTHER_POOL = ipaddress.ip_network("10.9.0.0/16")
@@ -350,9 +354,9 @@ class FixedAgentState(AgentState):
         self._ask_kernel()
         return self.prefixes
 
-    def connections(self) -> Sequence[TrackedConnection]:
+    def connections(self, limit: int) -> Newest[TrackedConnection]:
         self._ask_kernel()
-        return self.tracked
+        return _newest(self.tracked, limit)
 
     def ipcache(self) -> Mapping[IpcacheKey, Place]:
         self._ask_kernel()
@@ -362,9 +366,9 @@ class FixedAgentState(AgentState):
         self._ask_kernel()
         return self.kernel_frontends
 
-    def translations(self) -> Sequence[Translation]:
+    def translations(self, limit: int) -> Newest[Translation]:
         self._ask_kernel()
-        return self.translated
+        return _newest(self.translated, limit)
 
     def published(self) -> Mapping[PublishedPort, PublishedTarget]:
         self._ask_kernel()
@@ -377,3 +381,7 @@ class FixedAgentState(AgentState):
     def _ask_kernel(self) -> None:
         if self.kernel_error is not None:
             raise self.kernel_error
+
+
+def _newest(found: Sequence[T], limit: int) -> Newest[T]:
+    return newest(((one.idle_s, one) for one in found), limit, lambda _, one: one)  # type: ignore[attr-defined]

@@ -662,6 +662,15 @@ def test_connections_are_decoded(run: Run) -> None:
         """)
 
 
+def test_connections_beyond_the_limit_are_counted(run: Run) -> None:
+    lines = run("bpf", "ct", "ls", "--limit", "1").out.splitlines()
+
+    assert 3 == len(lines)
+    assert "10.1.0.10:40001 (1001)" in lines[1]
+    assert "1 more entry, used less lately: see --limit" == lines[2]
+    assert 2 == run("bpf", "ct", "ls", "--limit", "0").code
+
+
 def test_ipcache_is_decoded(run: Run) -> None:
     assert run("bpf", "ipcache", "ls").out == dedent("""\
          VNI  ADDRESS    NODE       IFINDEX  IDENTITY

@@ -102,6 +102,13 @@ def test_connections_come_in_the_order_of_their_last_packet(client: FlaskClient)
     }
 
 
+def test_of_more_connections_than_asked_for_the_newest_are_shown(client: FlaskClient) -> None:
+    document = _get(client, "/v1/bpf/ct?limit=1")
+
+    assert ([40001], 1) == ([one["source_port"] for one in document["connections"]], document["left_out"])
+    assert 0 == _get(client, "/v1/bpf/ct")["left_out"]
+
+
 def test_ipcache_is_sorted_by_network_and_address(client: FlaskClient) -> None:
     entries = _get(client, "/v1/bpf/ipcache")["entries"]
 

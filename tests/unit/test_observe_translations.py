@@ -17,6 +17,7 @@ from datapath.api import Balancing, Translation
 from model.errors import DatapathError, StoreUnavailable
 from observe import translation_describe
 from observe.api import create_agent_app
+from observe.map_describe import NewestQuestion
 from tests.support.agent_state import FixedAgentState, a_translation
 
 Document = TypeVar("Document")
@@ -81,6 +82,23 @@ def test_translations_come_in_the_order_of_their_last_packet(client: FlaskClient
     assert (oldest["kind"], oldest["new_source"], oldest["new_source_port"]) == ("masquerade", "192.0.2.1", 10240)
 
 
+def test_of_more_translations_than_asked_for_the_newest_are_shown(client: FlaskClient, state: FixedAgentState) -> None:
+    document = _get(client, "/v1/bpf/nat?limit=1")
+
+    assert (["service"], 1) == ([one["kind"] for one in document["translations"]], document["left_out"])
+    assert 0 == _get(client, "/v1/bpf/nat")["left_out"]
+    text = translation_text.translations(
+        _received(translation_describe.translations(state, NewestQuestion(limit=1)), Translations)
+    )
+    assert text.endswith("\n1 more entry, used less lately: see --limit\n")
+
+
+@pytest.mark.parametrize("path", ["/v1/bpf/ct", "/v1/bpf/nat"])
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "200001", "1&limit=2"])
+def test_a_limit_that_is_none_is_refused(client: FlaskClient, path: str, limit: str) -> None:
+    assert 400 == client.get(f"{path}?limit={limit}").status_code
+
+
 def test_published_ports_name_their_container(client: FlaskClient) -> None:
     named, web = _get(client, "/v1/bpf/published")["ports"]
 
@@ -128,7 +146,7 @@ def test_frontend_list(state: FixedAgentState) -> None:
 
 
 def test_translation_list(state: FixedAgentState) -> None:
-    document = _received(translation_describe.translations(state), Translations)
+    document = _received(translation_describe.translations(state, NewestQuestion()), Translations)
 
     assert translation_text.translations(document) == dedent("""\
         KIND        PROTOCOL  COMES AS                            GOES ON AS                          REPLY   IDLE
@@ -151,7 +169,7 @@ def test_published_list(state: FixedAgentState) -> None:
     ("text", "sentence"),
     [
         (translation_text.frontends({"frontends": []}), "The kernel serves no service.\n"),
-        (translation_text.translations({"translations": []}), "No connection is translated.\n"),
+        (translation_text.translations({"translations": [], "left_out": 0}), "No connection is translated.\n"),
         (
             translation_text.published({"ports": []}),
             "No port of this host is published for a container of hawse.\n",

@@ -8,7 +8,8 @@ from typing import Final, cast
 
 import pytest
 
-from datapath import abi
+from datapath import abi, nat
+from datapath.api import Translation
 from datapath.maps import TypedMap
 from datapath.nat import translations
 
@@ -78,3 +79,20 @@ def test_packet_of_a_second_that_had_not_begun_is_not_old() -> None:
     (found,) = translations(cast("TypedMap[abi.NatKey, abi.NatValue]", Entries(entry(idle_s=-1))), now_s=NOW_S)
 
     assert found.idle_s == 0
+
+
+def test_of_many_only_the_newest_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = nat._translation
+
+    def counted(idle_s: int, entry: tuple[abi.NatKey, abi.NatValue]) -> Translation:
+        decoded.append(idle_s)
+        return decode(idle_s, entry)
+
+    monkeypatch.setattr(nat, "_translation", counted)
+    entries = Entries(*(entry(idle_s=(7919 * number) % 1000) for number in range(1000)), entry(idle_s=90_000))
+
+    found = translations(cast("TypedMap[abi.NatKey, abi.NatValue]", entries), now_s=NOW_S, limit=3)
+
+    assert ([0, 1, 2], 997) == ([one.idle_s for one in found], found.left_out)
+    assert [0, 1, 2] == decoded
