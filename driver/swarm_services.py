@@ -22,8 +22,8 @@ it was the Swarm's leader, too         until the managers have elected another (
                                        of them answers, and the Swarm itself decides nothing
 its agent ends in order                up to 1 s
 its agent is killed                    until it runs again (some 5 s), for it takes its own key at once; else until
-                                       its lease ends (10 to 15 s)
-the host dies                          until the agent's lease ends (10 to 15 s); then up to 1 s
+                                       the office's lease ends (4 to 6 s)
+the host dies                          until the office's lease ends (4 to 6 s); then up to 1 s
 =====================================  ==========================================================================
 
 A manager takes the key only after its engine has answered all three questions: one without a majority never leads.

@@ -152,7 +152,6 @@ def build(settings: Settings) -> Wired:
         node,
         store=store,
         cluster=views,
-        nodes=nodes,
         addresses=ipam,
         datapath=datapath,
         engine=engine,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from balancer.answers import ServiceAnswers
 from balancer.controller import ServiceController
@@ -12,7 +13,7 @@ from balancer.label_services import LabelServices, VirtualAddresses
 from balancer.registry import LostNodes, ServiceRegistry
 from balancer.views import ServiceViews
 from cluster.election import Election
-from cluster.nodes import NodeRegistry
+from cluster.office_lease import OfficeLease
 from cluster.views import ClusterViews
 from datapath.api import Datapath
 from driver.engine import Engine
@@ -23,6 +24,9 @@ from kvstore.store import Store
 from model.clock import Clock
 from model.nodes import Node
 from plugin.agent import Service
+
+SWARM_LEADER_S: Final = 6
+"""How long the Swarm is followed by nobody when the host that did it dies; the Swarm takes longer to notice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,6 @@ def build_balancer(
     *,
     store: Store,
     cluster: ClusterViews,
-    nodes: NodeRegistry,
     addresses: VirtualAddresses,
     datapath: Datapath,
     engine: Engine,
@@ -57,10 +60,11 @@ def build_balancer(
     """Build everything; subscribes to views, which must not be started yet."""
     views = ServiceViews.of(store)
     services, lost = ServiceRegistry(store, views.services), LostNodes(store, cluster.lost, clock)
+    office = OfficeLease(store, ttl_s=SWARM_LEADER_S)
     swarm = SwarmFollower(
         host=engine,
         manager=manager,
-        election=Election(store, node.name, lambda: nodes.lease, key=keys.SWARM_LEADER),
+        election=Election(store, node.name, office.lease, key=keys.SWARM_LEADER),
         services=services,
         lost=lost,
         service_view=views.services,
@@ -92,7 +96,7 @@ def build_balancer(
     return BalancerSide(
         views=views,
         followers=[views],
-        workers=[controller, labels, swarm],
+        workers=[controller, labels, office, swarm],
         problems=lambda: [*([swarm.problem] if swarm.problem else []), *services.problems()],
         state=ServiceAnswers(controller, labels, swarm_warnings=lambda: swarm.warnings),
         leader_steps=[labels.collect, dissolved.collect],
