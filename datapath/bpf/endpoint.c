@@ -128,7 +128,9 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 	if (place) {
 		flow->destination_identity = place->identity;
 		flow->destination_local = ipcache_is_local(place);
-		if (place->flags & IPCACHE_GONE && flow->protocol == IPPROTO_TCP && !flow->opens)
+		/* A host that is not lost after all would have answered the first segment. */
+		if (place->flags & IPCACHE_GONE && flow->protocol == IPPROTO_TCP &&
+		    (!flow->opens || is_tracked(flow)))
 			return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
 	} else {
 		way = find_other_way(config, endpoint, flow);

@@ -83,10 +83,13 @@ static __always_inline int choose_backend(const struct config_value *config,
 	return nat_open(config, flow, to);
 }
 
-/* Nobody has the address, now. */
+/*
+ * Nobody has the address, now. Who was on the way to somebody there is told, also when it asks once
+ * more to be let in; anybody else may be early.
+ */
 static __always_inline int to_nobody(struct __sk_buff *skb, const struct flow *flow)
 {
-	if (flow->protocol == IPPROTO_TCP && !flow->opens && is_tracked(flow))
+	if (flow->protocol == IPPROTO_TCP && is_tracked(flow))
 		return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
 	return DROP(DROP_UNKNOWN_L3_TARGET);
 }
