@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datapath.flow_event import FlowEvents, TrackedConnection
     from datapath.newest import Newest
     from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
+    from datapath.sweep import Swept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +375,13 @@ class Datapath(Protocol):
         """The tracked connections, read from the kernel; expired ones are left out.
 
         Those that were used last come first; with a limit no more than so many. Nobody else waits meanwhile.
+        """
+        ...
+
+    def sweep(self) -> Swept:
+        """Remove connections that are over from the tables. For every half minute; waits for nobody and keeps nobody.
+
+        Without that the tables would fill with dead entries, and idle connections lose their place before their time.
         """
         ...
 

@@ -36,7 +36,7 @@ def _kept(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], now_s: int) -
     for key, value in tracked.items():
         # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
         idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
-        if idle_s <= _timeout_s(_protocol(key), value.flags):
+        if idle_s <= timeout_s(protocol(key), value.flags):
             yield idle_s, (key, value)
 
 
@@ -46,7 +46,7 @@ def _connection(idle_s: int, entry: _Entry) -> TrackedConnection:
     source, destination = (high, low) if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
     return TrackedConnection(
         vni=key.vni_and_protocol >> _PROTOCOL_BITS,
-        protocol=_protocol(key),
+        protocol=protocol(key),
         source=source[0],
         source_port=source[1],
         destination=destination[0],
@@ -61,7 +61,8 @@ def _connection(idle_s: int, entry: _Entry) -> TrackedConnection:
     )
 
 
-def _protocol(key: abi.ConntrackKey) -> int:
+def protocol(key: abi.ConntrackKey) -> int:
+    """Protocol of IP of a tracked connection."""
     return int(key.vni_and_protocol) & (1 << _PROTOCOL_BITS) - 1
 
 
@@ -69,7 +70,8 @@ def _is_closed(flags: int) -> bool:
     return bool(flags & abi.ConntrackFlags.RESET) or flags & _BOTH_CLOSED == _BOTH_CLOSED
 
 
-def _timeout_s(protocol: int, flags: int) -> int:
+def timeout_s(protocol: int, flags: int) -> int:
+    """How long a connection may be silent."""
     replied = flags & abi.ConntrackFlags.REPLIED
     if protocol != socket.IPPROTO_TCP:
         return abi.STREAM_TIMEOUT_S if replied else abi.OTHER_TIMEOUT_S

@@ -29,6 +29,7 @@ from datapath.flow_event import FlowEvent, FlowEvents, TrackedConnection
 from datapath.newest import Newest, newest
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from datapath.service_maps import require_fitting
+from datapath.sweep import Swept
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, HawseError
 from model.ids import EndpointId
@@ -43,6 +44,7 @@ class FakeDatapath:
         balanced: the services.
         ports: the published ports.
         translated: what :meth:`translations` answers; for tests to fill.
+        sweeps: how often it was swept.
         nodes: whose tunnel packets are accepted.
         packet_counters: what :meth:`counters` answers; for tests to set.
         policy: the table that was applied last, and ``epoch`` how often it changed.
@@ -60,6 +62,7 @@ class FakeDatapath:
         self.balanced: dict[Frontend, Balancing] = {}
         self.ports: dict[PublishedPort, PublishedTarget] = {}
         self.translated: list[Translation] = []
+        self.sweeps = 0
         self.policy = PolicyTable()
         self.epoch = 0
         self.reported: list[FlowEvent] = []
@@ -209,6 +212,12 @@ class FakeDatapath:
         """See :meth:`datapath.api.Datapath.connections`."""
         self._require_started("connections")
         return Newest([])
+
+    def sweep(self) -> Swept:
+        """See :meth:`datapath.api.Datapath.sweep`; there is nothing."""
+        self._require_started("sweep")
+        self.sweeps += 1
+        return Swept(connections=0, translations=0)
 
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`; what was put into :attr:`reported`."""

@@ -59,6 +59,7 @@ from datapath.pins import Pins
 from datapath.policy_maps import prefix_key
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from datapath.routes import Routes
+from datapath.sweep import Swept, sweep_connections, sweep_translations
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError
 from model.ids import EndpointId
@@ -261,6 +262,19 @@ class LinuxDatapath:
             tracked = self._open_maps.conntrack.duplicate()
         with contextlib.closing(tracked):
             return conntrack.connections(tracked, now_s=int(time.monotonic()), limit=limit)
+
+    def sweep(self) -> Swept:
+        """See :meth:`datapath.api.Datapath.sweep`."""
+        with self._lock, contextlib.ExitStack() as opened:
+            tracked = opened.enter_context(contextlib.closing(self._open_maps.conntrack.duplicate()))
+            translated = opened.enter_context(contextlib.closing(self._open_maps.nat.duplicate()))
+            maps = opened.pop_all()
+        with maps:
+            now_s = int(time.monotonic())
+            return Swept(
+                connections=sweep_connections(tracked, now_s=now_s),
+                translations=sweep_translations(translated, now_s=now_s),
+            )
 
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`."""

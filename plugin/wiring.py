@@ -59,6 +59,7 @@ from plugin.embedded_etcd import EmbeddedEtcd
 from plugin.operator_state import Identity, OperatorState, Sources
 from plugin.scope_watch import ScopeWatch
 from plugin.settings import Scope, Settings
+from plugin.sweeper import Sweeper
 from plugin.wiring_balancer import build_balancer
 from plugin.wiring_policy import build_policy
 
@@ -216,7 +217,16 @@ def build(settings: Settings) -> Wired:
             ipam,
         ],
         steps=[datapath_step, Step("registration of this node in etcd", nodes.start)],
-        workers=[Closing([nodes.stop]), forwarding, *policy.workers, *balancer.workers, ports, garbage, scope_watch],
+        workers=[
+            Closing([nodes.stop]),
+            forwarding,
+            Sweeper(datapath),
+            *policy.workers,
+            *balancer.workers,
+            ports,
+            garbage,
+            scope_watch,
+        ],
     )
 
     driver = create_app(

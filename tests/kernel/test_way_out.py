@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from datapath import maps
-from datapath.abi import CLOSE_TIMEOUT_S, STREAM_TIMEOUT_S
+from datapath.abi import CLOSE_TIMEOUT_S, STREAM_TIMEOUT_S, TCP_TIMEOUT_S
 from datapath.api import NetworkSpec, WayOut
 from datapath.maps import TypedMap
 from datapath.pins import Pins
@@ -283,3 +283,27 @@ def test_a_half_that_was_pushed_out_is_made_again(scene: Scene) -> None:
         with accepted:
             _send(made, accepted, 1000)
             _send(accepted, made, 1000)
+
+
+def test_what_is_over_is_swept_away_and_nothing_else(scene: Scene) -> None:
+    with listener(scene.world) as server, connection(scene.container.namespace, WORLD) as kept:
+        accepted, _ = server.accept()
+        with connection(scene.container.namespace, WORLD) as ended:
+            other, _ = server.accept()
+            other.close()
+        assert ended.fileno() == -1
+        with pytest.raises(ConnectionRefusedError):
+            connection(scene.container.namespace, WORLD, 9)
+        _age(scene.node, CLOSE_TIMEOUT_S + 1)
+
+        swept = scene.node.datapath.sweep()
+
+        # Of the one that ended and the one that was refused; tracking entries have not aged.
+        assert (swept.connections, swept.translations) == (0, 4)
+        assert len(scene.node.datapath.translations()) == 2
+        _send(kept, accepted, 1000)
+        _send(accepted, kept, 1000)
+        accepted.close()
+    assert scene.node.datapath.sweep().translations == 0
+    _age(scene.node, TCP_TIMEOUT_S + 1)
+    assert scene.node.datapath.sweep().translations == 2
