@@ -21,6 +21,7 @@ from kvstore.store import Delete, LeaseId, Store
 from model.errors import CasFailed
 from model.ids import NodeName, ServiceId
 from model.services import Service, ServiceSource, ServiceTask, VirtualAddress
+from tests.support import wait
 from tests.support.etcd import EtcdServer
 
 POOL = ipaddress.ip_network("10.1.0.0/16")
@@ -121,6 +122,7 @@ def test_after_a_hand_over_the_old_leader_writes_nothing(manager: Callable[[str]
     assert old.election.try_to_lead()
     assert not new.election.try_to_lead()
     old.write(a_service(1), a_service(2))
+    wait.until("what the old leader wrote", lambda: len(new.views.services.items()) == 2, timeout_s=10)
 
     old.election.resign()
     assert new.election.try_to_lead()
