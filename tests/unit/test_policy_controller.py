@@ -22,6 +22,7 @@ from model.policies import PolicyMode
 from model.policy_answers import PolicyRecord
 from policy.documents import read
 from policy.inputs import LINGER_S
+from tests.support import wait
 from tests.support.policy_node import (
     SLOW,
     WAIT_S,
@@ -192,7 +193,9 @@ def test_identity_that_nobody_knows_is_not_ready_in_time(
 
 def test_identity_stays_ready_for_a_while_after_its_last_endpoint(node: PolicyNode, store: MemoryStore) -> None:
     epoch = node.kernel.epoch
-    remove(store, keys.endpoint(node.name, EndpointId("w")))
+    gone = keys.endpoint(node.name, EndpointId("w"))
+    remove(store, gone)
+    wait.until("the view knows", lambda: gone not in node.cluster.endpoints.items(), timeout_s=5)
     node.controller.resync()
     node.applied(apply(node, DB_FROM_NET % "198.51.100.0/24"))
     assert OPEN == node.flags(WEB)
