@@ -16,6 +16,7 @@ from tests.support.images import IMAGE
 from tests.support.machine import Machine
 from tests.support.plugin import NAME, Plugin
 
+_TOO_LATE: Final = ("attaching to network failed", "context deadline exceeded")
 COMMAND: Final = Path(__file__).parents[2] / "build/hawse"
 
 
@@ -66,8 +67,18 @@ class Node:
         return self.engine("network", "create", "-d", NAME, "--ipam-driver", NAME, *options, name)
 
     def start(self, name: str, network: str, *options: str, command: tuple[str, ...] = ()) -> None:
-        """Start a container in the background."""
-        self.engine("run", "-d", "--name", name, "--network", network, *options, IMAGE, *command)
+        """Start a container in the background.
+
+        To attach one to a network of the Swarm the engine waits 20 s for its manager, which is not always enough where
+        three engines share two processors. That is no failure of the network's, and is tried again.
+        """
+        argv = ("run", "-d", "--name", name, "--network", network, *options, IMAGE, *command)
+        result = self.engine.run(*argv)
+        if result.rc != 0 and all(words in result.err for words in _TOO_LATE):
+            self.engine("rm", "-f", name)
+            result = self.engine.run(*argv)
+        if result.rc != 0:
+            raise shell.CommandFailed(result)
 
     def remove(self, *containers: str) -> None:
         """Remove containers, running or not.
