@@ -45,7 +45,7 @@ unit: venv ## the unit tests alone
 	$(VENV)/pytest tests/unit
 
 .PHONY: test
-test: ## everything, real engines and a three-node Swarm included; installs what it needs; root, about 40 minutes
+test: ## everything, real engines and a three-node Swarm included; installs what it needs; root, about an hour
 	@sh scripts/install_requirements.sh --test
 	@$(MAKE) --no-print-directory lint
 	@sh scripts/build_plugin.sh

@@ -27,6 +27,10 @@ _POLICIES: Final = "---\n".join(
 )
 
 
+# The Swarm of test_way_in_3_nodes.py runs on the other one.
+pytestmark = pytest.mark.parametrize("one_node", ["28"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def node(one_node: Node, world: World) -> Iterator[Node]:
     """A server with a published port, a friend that it lets in, and a stranger."""

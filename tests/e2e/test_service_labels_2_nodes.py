@@ -21,7 +21,8 @@ _SOON_S: Final = 30
 _WELL: Final = "/tmp/well"
 
 
-@pytest.fixture(scope="module", params=services.MODES)
+# What a host without Swarm has by itself; both modes are in test_service_balance_3_nodes.py.
+@pytest.fixture(scope="module", params=["socket"])
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
