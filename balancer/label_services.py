@@ -31,7 +31,7 @@ from kvstore.watcher import Change, Entry, View
 from model.addresses import IPAddress, IPNetwork, service_holder
 from model.clock import Clock, SystemClock
 from model.endpoints import Endpoint
-from model.errors import HawseError, InvalidInput, StoreError
+from model.errors import Conflict, HawseError, InvalidInput, StoreError
 from model.ids import NodeName, ServiceId
 from model.labels import AFFINITY_LABEL, SERVICE_LABEL
 from model.networks import Network
@@ -205,8 +205,9 @@ class LabelServices:
         entry = self._services.get(key)
         if entry is None:
             compare = self._unreadable_or_absent(key)
-            if compare is not None:
-                self._make(wanted, compare)
+            if compare is not None and not self._make(wanted, compare) and compare != absent(key):
+                # One that cannot be read comes as no change when somebody else has changed it.
+                raise Conflict(f"its record {key} cannot be read, and was changed just now")
             return
         if not self._has_address(entry.value):
             self._make(wanted, unchanged(entry.item))
@@ -230,7 +231,7 @@ class LabelServices:
             return unchanged(item)
         return None
 
-    def _make(self, wanted: WantedService, compare: Compare) -> None:
+    def _make(self, wanted: WantedService, compare: Compare) -> bool:
         def record(address: IPAddress) -> Put:
             service = Service(
                 service_id=wanted.service_id,
@@ -243,8 +244,10 @@ class LabelServices:
             return Put(compare.key, encode(service))
 
         holder = service_holder(wanted.service_id)
-        if self._addresses.request_virtual(wanted.network, holder, compare, record) is not None:
+        made = self._addresses.request_virtual(wanted.network, holder, compare, record) is not None
+        if made:
             log.info("service of labels made", extra={"service": wanted.service_id})
+        return made
 
     def _has_address(self, service: Service) -> bool:
         holder = service_holder(service.service_id)

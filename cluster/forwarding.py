@@ -91,6 +91,7 @@ class ForwardingController:
         self._dirty: set[str] = set()
         self._all_dirty = True
         self._stopping = False
+        self._behind = False
         self._compared_at_s = 0.0
         self._health = ForwardingHealth(applied_revision=0, failures=0, error="")
         self._thread = threading.Thread(target=self._run, name="forwarding", daemon=True)
@@ -175,7 +176,9 @@ class ForwardingController:
                 view.wait_synced(0.5)
         with self._changed:
             left_s = self._compared_at_s + self._resync_s - self._clock.monotonic_s()
-            self._changed.wait_for(lambda: self._stopping or self._dirty or self._all_dirty, max(0.0, left_s))
+            self._changed.wait_for(
+                lambda: self._stopping or self._dirty or self._all_dirty or self._behind, max(0.0, left_s)
+            )
             if self._clock.monotonic_s() >= self._compared_at_s + self._resync_s:
                 self._all_dirty = True
             return not self._stopping
@@ -186,6 +189,7 @@ class ForwardingController:
         with self._changed:
             dirty, self._dirty = self._dirty, set()
             everything, self._all_dirty = self._all_dirty, False
+            self._behind = False
         if everything:
             self._compare_all()
         else:
@@ -193,6 +197,8 @@ class ForwardingController:
         with self._changed:
             applied = revision if told else self._health.applied_revision
             self._health = ForwardingHealth(applied_revision=applied, failures=0, error="")
+            # What came meanwhile may have been written with the rest; it has to be told of, too.
+            self._behind = applied < self._endpoints.revision
             self._changed.notify_all()
 
     def _compare_all(self) -> None:
