@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -10,6 +9,7 @@ from typing import Final, TypeAlias
 
 from datapath import abi
 from datapath.flow_event import TrackedConnection
+from datapath.idle import idle_s
 from datapath.maps import TypedMap
 from datapath.newest import Newest, newest
 
@@ -34,13 +34,12 @@ def connections(
 
 def _kept(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], now_s: int) -> Iterator[tuple[int, _Entry]]:
     for key, value in tracked.items():
-        # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
-        idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
-        if idle_s <= timeout_s(protocol(key), value.flags):
-            yield idle_s, (key, value)
+        silent_s = idle_s(value.seen_s, now_s)
+        if silent_s <= timeout_s(protocol(key), value.flags):
+            yield silent_s, (key, value)
 
 
-def _connection(idle_s: int, entry: _Entry) -> TrackedConnection:
+def _connection(silent_s: int, entry: _Entry) -> TrackedConnection:
     key, value = entry
     low, high = (IPv4Address(key.low), key.low_port), (IPv4Address(key.high), key.high_port)
     source, destination = (high, low) if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
@@ -54,7 +53,7 @@ def _connection(idle_s: int, entry: _Entry) -> TrackedConnection:
         source_identity=value.source_identity,
         destination_identity=value.destination_identity,
         state=_state(value),
-        idle_s=idle_s,
+        idle_s=silent_s,
         epoch=value.epoch,
         egress_rule=value.egress_rule,
         ingress_rule=value.ingress_rule,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import socket
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
@@ -10,6 +9,7 @@ from typing import Final, TypeAlias
 
 from datapath import abi
 from datapath.api import Translation
+from datapath.idle import idle_s
 from datapath.maps import TypedMap
 from datapath.newest import Newest, newest
 
@@ -37,13 +37,12 @@ def translations(
 
 def _kept(translated: TypedMap[abi.NatKey, abi.NatValue], now_s: int) -> Iterator[tuple[int, _Entry]]:
     for key, value in translated.items():
-        # The kernel's numbers have 32 bits, and may be of a second that had not begun when the clock was read.
-        idle_s = max(0, ctypes.c_int32(now_s - value.seen_s).value)
-        if idle_s <= _timeout_s(key.protocol):
-            yield idle_s, (key, value)
+        silent_s = idle_s(value.seen_s, now_s)
+        if silent_s <= _timeout_s(key.protocol):
+            yield silent_s, (key, value)
 
 
-def _translation(idle_s: int, entry: _Entry) -> Translation:
+def _translation(silent_s: int, entry: _Entry) -> Translation:
     key, value = entry
     return Translation(
         kind=_KINDS.get(value.kind, f"kind {value.kind}"),
@@ -57,7 +56,7 @@ def _translation(idle_s: int, entry: _Entry) -> Translation:
         new_destination=IPv4Address(value.destination),
         new_destination_port=value.destination_port,
         reply=bool(value.reply),
-        idle_s=idle_s,
+        idle_s=silent_s,
     )
 
 

@@ -8,7 +8,6 @@ it anew, as it would have done a moment before.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import socket
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from datapath import abi, conntrack
+from datapath.idle import idle_s
 from datapath.maps import TypedMap
 
 _AT_ONCE: Final = 4096
@@ -55,11 +55,6 @@ def sweep_translations(translated: TypedMap[abi.NatKey, abi.NatValue], *, now_s:
         now_s: CLOCK_MONOTONIC in whole seconds.
     """
     return _delete(translated, _dead_halves(translated, now_s))
-
-
-def idle_s(seen_s: int, now_s: int) -> int:
-    """Seconds since a packet; the kernel's numbers have 32 bits and may be of a second that has not begun here."""
-    return max(0, ctypes.c_int32(now_s - seen_s).value)
 
 
 def pair_timeout_s(one: abi.NatValue, other: abi.NatValue | None, protocol: int) -> int:

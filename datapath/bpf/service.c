@@ -55,9 +55,7 @@ static __always_inline bool keeps_backend(const struct flow *flow, const struct 
 	return !nat_is_idle(known, partner, flow->tracked_protocol, nat_now());
 }
 
-/*
- * Choose who answers. Returns 1 when to says it, 0 when the address is not virtual, or DROP().
- */
+/* Choose who answers; known is the connection so far. Returns 0 or DROP(); to says it then. */
 static __always_inline int choose_backend(const struct config_value *config,
 					  const struct flow *flow,
 					  const struct service_value *service,

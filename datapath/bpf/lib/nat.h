@@ -20,8 +20,6 @@
 
 #define TCP_CHECKSUM	 16
 #define UDP_CHECKSUM	 6
-#define IPV4_CHECKSUM	 (ETH_HLEN + offsetof(struct iphdr, check))
-#define IPV4_ADDRESSES	 (ETH_HLEN + offsetof(struct iphdr, saddr))
 #define ICMP_ID		 4
 #define ICMP_ERROR_BYTES 8
 
