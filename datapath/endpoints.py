@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from datapath import abi, entries, ipv4_settings, names, tc
 from datapath.api import EndpointSpec, LocalEndpoint
@@ -29,6 +29,7 @@ class Endpoints:
         endpoints: the map of endpoints.
         addresses: the ipcache.
         program_fd: ``from_container``.
+        changed: called after every change of the map but an endpoint that is new in it.
     """
 
     def __init__(
@@ -38,12 +39,15 @@ class Endpoints:
         endpoints: TypedMap[abi.EndpointKey, abi.EndpointValue],
         addresses: LocalAddresses,
         program_fd: int,
+        *,
+        changed: Callable[[], None],
     ) -> None:
         self._netlink = netlink
         self._links = links
         self._endpoints = endpoints
         self._addresses = addresses
         self._program_fd = program_fd
+        self._changed = changed
 
     def adopt(self, *, switch_programs: bool) -> None:
         """Take over what an earlier agent left: know its addresses, switch its programs, clear away the rest."""
@@ -83,6 +87,7 @@ class Endpoints:
             self._endpoints.update(key, value)
             undo.pop_all()
             if before is not None:
+                self._changed()
                 old = entries.endpoint_spec(before, mtu_bytes=link.mtu_bytes)
                 for address in set(entries.ipcache_keys(old)) - set(entries.ipcache_keys(spec)):
                     self._addresses.release(address, link.ifindex)
@@ -152,6 +157,7 @@ class Endpoints:
         if value is None:
             return
         self._endpoints.delete(key)
+        self._changed()
         for address in entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)):
             self._addresses.release(address, ifindex)
 

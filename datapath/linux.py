@@ -167,7 +167,10 @@ class LinuxDatapath:
         """See :meth:`datapath.api.Datapath.replace_nodes`."""
         wanted = [(abi.NodeKey(address=words(address)), abi.NodeValue()) for address in addresses]
         with self._lock:
-            self._open_maps.nodes.sync(wanted)
+            try:
+                self._open_maps.nodes.sync(wanted)
+            finally:
+                self._open_maps.config.raise_places_epoch()  # also when it failed half way
 
     def replace_networks(self, networks: Mapping[IPNetwork, NetworkSpec]) -> None:
         """See :meth:`datapath.api.Datapath.replace_networks`."""
@@ -323,12 +326,15 @@ class LinuxDatapath:
             undo.callback(opened.close)
             maps = OpenMaps(self._pins.maps, source.build(self._pins, self._program_folder).files)
             undo.pop_all()
-        addresses = LocalAddresses(maps.ipcache)
+        changed = maps.config.raise_places_epoch
+        addresses = LocalAddresses(maps.ipcache, changed=changed)
         return _Started(
             programs=opened,
             maps=maps,
             addresses=addresses,
-            endpoints=Endpoints(self._netlink, self._links, maps.endpoints, addresses, opened.from_container),
+            endpoints=Endpoints(
+                self._netlink, self._links, maps.endpoints, addresses, opened.from_container, changed=changed
+            ),
             devices=Devices(self._netlink, self._links, maps.devices),
         )
 

@@ -60,6 +60,7 @@ POLICY: Final = Layout(abi.PolicyKey, abi.PolicyValue)
 NETWORKS: Final = Layout(abi.PrefixKey, abi.NetworkValue)
 PREFIXES: Final = Layout(abi.PrefixKey, abi.PrefixValue)
 CONNTRACK: Final = Layout(abi.ConntrackKey, abi.ConntrackValue)
+MEMO: Final = Layout(abi.MemoKey, abi.MemoValue)
 FRAGMENTS: Final = Layout(abi.FragmentKey, abi.FragmentValue)
 EVENT_LIMITS: Final = Layout(abi.ArrayKey, abi.EventLimitValue)
 SERVICES: Final = Layout(abi.ServiceKey, abi.ServiceValue)
@@ -82,6 +83,7 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_networks": NETWORKS,
     "hawse_prefixes": PREFIXES,
     "hawse_conntrack": CONNTRACK,
+    "hawse_memo": MEMO,
     "hawse_fragments": FRAGMENTS,
     "hawse_event_limits": EVENT_LIMITS,
     "hawse_services": SERVICES,

@@ -52,6 +52,10 @@ BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct network_value, hawse_netw
 BPF_TABLE_PINNED("lru_hash", struct conntrack_key, struct conntrack_value, hawse_conntrack,
 		 HAWSE_CONNTRACK_MAX, HAWSE_MAPS "/hawse_conntrack", 0);
 
+/* Decisions; the one that was used least recently makes room. */
+BPF_TABLE_PINNED("lru_hash", struct memo_key, struct memo_value, hawse_memo, HAWSE_MEMO_MAX,
+		 HAWSE_MAPS "/hawse_memo", 0);
+
 /* Ranges that are reached without masquerade; a trie. */
 BPF_TABLE_PINNED("lpm_trie", struct prefix_key, struct routed_value, hawse_routed, HAWSE_ROUTED_MAX,
 		 HAWSE_MAPS "/hawse_routed", BPF_F_NO_PREALLOC);
