@@ -60,6 +60,8 @@ SERVICE_SOCKETS_MAX: Final = 65536
 NAT_MAX: Final = 262144
 """two entries for each connection"""
 PUBLISHED_MAX: Final = 65536
+PUBLISHED_WORDS: Final = 1024
+"""65536 ports"""
 DEVICES_MAX: Final = 64
 ROUTED_MAX: Final = 1024
 NAT_TRIES: Final = 64
@@ -604,6 +606,16 @@ class PublishedValue(ctypes.Structure):
     """0"""
     vni: int
     """network of the container"""
+
+
+class PublishedPortsValue(ctypes.Structure):
+    """``struct published_ports_value``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("bits", ctypes.c_uint64),
+    ]
+    bits: int
+    """1 << port % 64"""
 
 
 class NatKey(ctypes.Structure):

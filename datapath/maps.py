@@ -68,6 +68,7 @@ TABLES: Final = Layout(abi.TableKey, MapReference)
 TABLE: Final = Layout(abi.ArrayKey, abi.BackendValue)
 SERVICE_SOCKETS: Final = Layout(abi.ServiceSocketKey, abi.ServiceSocketValue)
 PUBLISHED: Final = Layout(abi.PublishedKey, abi.PublishedValue)
+PUBLISHED_PORTS: Final = Layout(abi.ArrayKey, abi.PublishedPortsValue)
 NAT: Final = Layout(abi.NatKey, abi.NatValue)
 DEVICES: Final = Layout(abi.DeviceKey, abi.DeviceValue)
 ROUTED: Final = Layout(abi.PrefixKey, abi.RoutedValue)
@@ -91,6 +92,7 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_table": TABLE,
     "hawse_service_sockets": SERVICE_SOCKETS,
     "hawse_published": PUBLISHED,
+    "hawse_published_ports": PUBLISHED_PORTS,
     "hawse_nat": NAT,
     "hawse_devices": DEVICES,
     "hawse_routed": ROUTED,

@@ -50,6 +50,7 @@
 #define HAWSE_SERVICE_SOCKETS_MAX 65536
 #define HAWSE_NAT_MAX		  262144 /* two entries for each connection */
 #define HAWSE_PUBLISHED_MAX	  65536
+#define HAWSE_PUBLISHED_WORDS	  1024 /* 65536 ports */
 #define HAWSE_DEVICES_MAX	  64
 #define HAWSE_ROUTED_MAX	  1024
 #define HAWSE_NAT_TRIES		  64 /* ports that are tried for a connection */
@@ -289,6 +290,14 @@ struct published_value {
 	__be16 port;	/* of the container */
 	__u16 unused;	/* 0 */
 	__u32 vni;	/* network of the container */
+};
+
+/*
+ * hawse_published_ports: which ports are in hawse_published, of whatever address and protocol; an
+ * array, its index is the port / 64. A port that is published has its bit.
+ */
+struct published_ports_value {
+	__u64 bits; /* 1 << port % 64 */
 };
 
 /*

@@ -10,7 +10,9 @@
  * 3) the connection is looked up, and judged by the container's ingress policy;
  * 4) delivery on this host.
  *
- * Hash lookups per packet that is for the host: two to five; none, when it is no IPv4.
+ * Hash lookups per packet that is for the host: none, when it comes through the tunnel, or when its
+ * port is neither published nor one that containers leave with, and no network is routed; otherwise
+ * two to five.
  *
  * Maps: those of nat.h, published.h, outside.h and track(), hawse_ipcache.
  */
@@ -29,18 +31,47 @@
 #include "lib/transport.h"
 #include "lib/way_out.h"
 
+static __always_inline bool is_nat_port(const struct config_value *config, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return number >= config->nat_port_first && number <= config->nat_port_last;
+}
+
+/*
+ * Can the packet be nothing but the host's? Most are, the tunnel's above all: nobody else can have the
+ * port of the VXLAN device. Costs no hash lookup.
+ */
+static __always_inline bool is_for_host(const struct __sk_buff *skb,
+					const struct config_value *config)
+{
+	struct ports_header *ports;
+	struct iphdr *ipv4;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    skb->pkt_type != PACKET_TO_HOST)
+		return true;
+	ports = find_plain(skb, &ipv4);
+	if (!ports)
+		return false;
+	if (ipv4->protocol == IPPROTO_UDP && ports->destination == bpf_htons(config->tunnel_port) &&
+	    address_is_ipv4(config->node_address, ipv4->daddr))
+		return true;
+	if (config->flags & CONFIG_ROUTED || is_nat_port(config, ports->destination))
+		return false;
+	return !(config->flags & CONFIG_PUBLISHED) || !is_published_port(ports->destination);
+}
+
 /* Can the packet be an answer to a port that containers leave with? */
 static __always_inline bool may_be_answer(const struct config_value *config,
 					  const struct flow *flow)
 {
-	__u16 port = bpf_ntohs(flow->destination_port);
-
 	if (flow->protocol == IPPROTO_ICMP)
 		return !flow->opens;
 	/* Its ports cannot be changed. */
 	if (flow->protocol == IPPROTO_SCTP)
 		return true;
-	return port >= config->nat_port_first && port <= config->nat_port_last;
+	return is_nat_port(config, flow->destination_port);
 }
 
 static __always_inline bool is_here(__be32 address)
@@ -103,9 +134,6 @@ static __always_inline int judge_underlay(struct __sk_buff *skb, const struct co
 	bool published;
 	int err;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
-	    skb->pkt_type != PACKET_TO_HOST)
-		return PASS_ON;
 	/* What cannot be read is the host's to refuse. */
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, flow))
 		return PASS_ON;
@@ -142,7 +170,7 @@ int from_underlay(struct __sk_buff *skb)
 	struct flow flow;
 	int verdict;
 
-	if (!config)
+	if (!config || is_for_host(skb, config))
 		return PASS_ON;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	verdict = judge_underlay(skb, config, &flow);

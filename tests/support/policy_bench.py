@@ -95,6 +95,8 @@ class PolicyBench:
             undo.callback(self.conntrack.close)
             self.memo = TypedMap(where.maps, "hawse_memo", maps.MEMO)
             undo.callback(self.memo.close)
+            self.identities = TypedMap(where.maps, "hawse_identities", maps.IDENTITIES)
+            undo.callback(self.identities.close)
             self.fragments = TypedMap(where.maps, "hawse_fragments", maps.FRAGMENTS)
             undo.callback(self.fragments.close)
             self.limits = TypedMap(where.maps, "hawse_event_limits", maps.EVENT_LIMITS)

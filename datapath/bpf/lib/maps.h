@@ -85,6 +85,10 @@ BPF_TABLE_PINNED("lru_hash", struct service_socket_key, struct service_socket_va
 BPF_TABLE_PINNED("hash", struct published_key, struct published_value, hawse_published,
 		 HAWSE_PUBLISHED_MAX, HAWSE_MAPS "/hawse_published", BPF_F_NO_PREALLOC);
 
+/* Which ports are among them. */
+BPF_TABLE_PINNED("array", __u32, struct published_ports_value, hawse_published_ports,
+		 HAWSE_PUBLISHED_WORDS, HAWSE_MAPS "/hawse_published_ports", 0);
+
 /* Translated connections. */
 BPF_TABLE_PINNED("lru_hash", struct nat_key, struct nat_value, hawse_nat, HAWSE_NAT_MAX,
 		 HAWSE_MAPS "/hawse_nat", 0);

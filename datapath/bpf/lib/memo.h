@@ -31,10 +31,6 @@
 #include "nat.h"
 #include "transport.h"
 
-#define IPV4_PLAIN	  0x45 /* version, and a header without options */
-#define MEMO_HEADER_BYTES (ETH_HLEN + sizeof(struct iphdr) + UDP_HEADER_BYTES)
-#define MEMO_TCP_BYTES	  (ETH_HLEN + sizeof(struct iphdr) + sizeof(struct ports_header))
-
 typedef __u64 __attribute__((may_alias)) epochs_word;
 
 /* Both epochs at once. They have to be read before anything is looked at. */
@@ -57,30 +53,20 @@ static __always_inline __u64 memo_mark(const struct memo_key *key)
 static __always_inline struct ethhdr *memo_read(const struct __sk_buff *skb, __u32 scope,
 						enum memo_hook hook, struct memo_key *key)
 {
-	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
-	struct ethhdr *ethernet = data;
 	struct ports_header *ports;
+	struct ethhdr *ethernet;
 	struct iphdr *ipv4;
-	__u32 total;
 
-	if (data + MEMO_HEADER_BYTES > end)
+	ports = find_plain(skb, &ipv4);
+	if (!ports)
 		return 0;
-	ipv4 = data + ETH_HLEN;
-	ports = data + ETH_HLEN + sizeof(*ipv4);
-	if (ethernet->h_proto != bpf_htons(ETH_P_IP) || skb->vlan_present ||
-	    *(__u8 *)ipv4 != IPV4_PLAIN || !mac_is_router(ethernet->h_dest) ||
-	    ipv4->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
+	ethernet = (void *)(long)skb->data;
+	if (!mac_is_router(ethernet->h_dest))
 		return 0;
-	total = bpf_ntohs(ipv4->tot_len);
-	if (!skb->gso_size && (total < sizeof(*ipv4) || total > skb->len - ETH_HLEN))
+	if (ipv4->protocol == IPPROTO_TCP &&
+	    ((void *)(ports + 1) > end || ports->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
 		return 0;
-	if (ipv4->protocol == IPPROTO_TCP) {
-		if (data + MEMO_TCP_BYTES > end || ports->flags & (TCP_SYN | TCP_FIN | TCP_RST))
-			return 0;
-	} else if (ipv4->protocol != IPPROTO_UDP) {
-		return 0;
-	}
 	/* Whole words: what is written in parts and then hashed as a word waits for the parts. */
 	key->scope = scope;
 	key->source = ipv4->saddr;
