@@ -58,3 +58,10 @@ def memos(root: Path) -> Iterator[Memos]:
     """Of the host whose maps are pinned below this folder."""
     with contextlib.closing(TypedMap(Pins(root).maps, "hawse_memo", maps.MEMO)) as opened:
         yield Memos(opened)
+
+
+def hide_the_way(root: Path) -> None:
+    """Take away all that the whole way needs, without telling the programs: what passes then goes by a memo."""
+    for name in ("hawse_ipcache", "hawse_conntrack", "hawse_endpoints", "hawse_nodes"):
+        with contextlib.closing(TypedMap(Pins(root).maps, name, maps.LAYOUTS[name])) as opened:
+            opened.delete_many([key for key, _ in opened.items()])
