@@ -164,6 +164,9 @@ static __always_inline int receive_again(struct __sk_buff *skb)
 	if (!config)
 		return 0;
 	read_tunnel(skb, &tunnel);
+	/* Drivers and GRO leave in fragments what is below the headers that they know. */
+	if (skb->len >= MEMO_BYTES)
+		pull(skb, MEMO_BYTES);
 	if (!tunnel.has_identity || !memo_read(skb, tunnel.vni, MEMO_FROM_OVERLAY, &key) ||
 	    !memo_find(&key, memo_epochs(config), &memo) || memo.node != tunnel.source ||
 	    memo.identity != tunnel.identity)

@@ -31,6 +31,9 @@
 #include "nat.h"
 #include "transport.h"
 
+/* All that is read of a packet. */
+#define MEMO_BYTES (ETH_HLEN + sizeof(struct iphdr) + sizeof(struct ports_header))
+
 typedef __u64 __attribute__((may_alias)) epochs_word;
 
 /* Both epochs at once. They have to be read before anything is looked at. */
