@@ -10,7 +10,7 @@ set -eu
 BUILD='ca-certificates debootstrap iproute2 make python3 python3-venv'
 ENGINE='docker.io iptables'
 TEST='bpftool busybox-static clang clang-format curl etcd-client etcd-server git iperf3 iputils-ping kmod libc6-dev
-    linux-libc-dev nftables openssl procps python3-bpfcc tcpdump util-linux vagrant'
+    linux-libc-dev nftables openssl procps python3-bpfcc sockperf tcpdump util-linux vagrant'
 
 case ${1-} in
     '') wanted=$BUILD ;;

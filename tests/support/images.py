@@ -1,4 +1,4 @@
-"""The one image of the tests: busybox, real ping, iperf3 and curl, own programs; imported without a registry."""
+"""The one image of the tests: busybox, real ping, iperf3, sockperf, curl, own programs; imported without a registry."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from tests.support.shell import must
 
 IMAGE: Final = "hawse-test:latest"
 # By full path in a shell: busybox's takes its own applet for a bare name, even for one that it is not linked to.
-_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/curl")
-_SOURCES: Final = tuple(Path(__file__).with_name(name) for name in ("peer.c", "probe.c", "service_load.c", "traffic.c"))
+_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/sockperf", "/usr/bin/curl")
+_SOURCES: Final = tuple(
+    Path(__file__).with_name(name) for name in ("peer.c", "probe.c", "service_load.c", "speed.c", "traffic.c")
+)
 # A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
 _IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
 
