@@ -1,29 +1,13 @@
-"""The suites of the bench, in the order in which they run."""
+"""The suites of the bench by name, in the order in which they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
-from tests.bench.figures import Part
-from tests.support.testbed import Testbed
+from tests.bench import data_path
+from tests.bench.plan import Suite
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a run is made."""
-
-    quick: bool
-    """Everything once or twice and short: to see that it works, and about where the figures are."""
-    rounds: int
-    """How often each contestant is measured; 0: as the suite thinks right."""
-    say: Callable[[str], None]
-    """Tell whoever waits how far it is; one line."""
-
-
-Suite = Callable[[Testbed, Plan], Part]
-"""Makes the nodes it needs on the testbed, measures, and turns them off again. A figure that cannot be measured is a
-note of the part, not an exception: the others' figures must not be lost."""
-
-SUITES: Final[Mapping[str, Suite]] = {}
+SUITES: Final[Mapping[str, Suite]] = {
+    "data-path": data_path.measure,
+}
