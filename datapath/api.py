@@ -297,6 +297,13 @@ class Datapath(Protocol):
         """Every hawse interface of this host, read from the kernel."""
         ...
 
+    def local_identities(self) -> Mapping[EndpointId, IdentityId]:
+        """What each endpoint of this host is judged as; known without a question to the kernel, however many there are.
+
+        Those whose interface has vanished are among them until they are removed.
+        """
+        ...
+
     def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
         """Make the remote part of the ipcache exactly this: add and change first, delete last. Local entries stay."""
         ...

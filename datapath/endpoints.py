@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from datapath import abi, entries, ipv4_settings, names, tc
 from datapath.api import EndpointSpec, LocalEndpoint
@@ -15,7 +15,7 @@ from datapath.maps import TypedMap
 from datapath.netlink import Netlink
 from model.addresses import MacAddress
 from model.errors import LinkError
-from model.ids import EndpointId
+from model.ids import EndpointId, IdentityId
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,15 @@ class Endpoints:
         self._endpoints = endpoints
         self._addresses = addresses
         self._program_fd = program_fd
+        self._identities: dict[EndpointId, IdentityId] = {}
+        """As they stand in the map of endpoints."""
 
     def adopt(self, *, switch_programs: bool) -> None:
         """Take over what an earlier agent left: know its addresses, switch its programs, clear away the rest."""
         ends = {link.ifindex: link for link in self._links.host_ends()}
         vanished: list[int] = []
         for key, value in self._endpoints.items():
+            self._identities[entries.endpoint_id(value)] = IdentityId(value.identity)
             self._addresses.adopt(entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)), key.ifindex)
             if key.ifindex not in ends:
                 vanished.append(key.ifindex)
@@ -81,6 +84,7 @@ class Endpoints:
                     undo.callback(self._addresses.release, address, link.ifindex)
                 self._addresses.claim(address, entries.local_place(spec, link.ifindex))
             self._endpoints.update(key, value)
+            self._identities[spec.endpoint_id] = spec.identity
             undo.pop_all()
             if before is not None:
                 old = entries.endpoint_spec(before, mtu_bytes=link.mtu_bytes)
@@ -113,6 +117,10 @@ class Endpoints:
                 spec = None if value is None else entries.endpoint_spec(value, mtu_bytes=link.mtu_bytes)
                 found.append(_local_endpoint(link, endpoint_id, spec))
         return found
+
+    def identities(self) -> Mapping[EndpointId, IdentityId]:
+        """See :meth:`datapath.api.Datapath.local_identities`."""
+        return dict(self._identities)
 
     def _attach(self, ifindex: int) -> None:
         ipv4_settings.apply(self._netlink, ifindex=ifindex, settings=ipv4_settings.FORWARDING)
@@ -152,6 +160,7 @@ class Endpoints:
         if value is None:
             return
         self._endpoints.delete(key)
+        self._identities.pop(entries.endpoint_id(value), None)
         for address in entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)):
             self._addresses.release(address, ifindex)
 

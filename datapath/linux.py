@@ -62,7 +62,7 @@ from datapath.routes import Routes
 from datapath.sweep import Swept, sweep_connections, sweep_translations
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError
-from model.ids import EndpointId
+from model.ids import EndpointId, IdentityId
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,11 @@ class LinuxDatapath:
         """See :meth:`datapath.api.Datapath.local_endpoints`."""
         with self._lock:
             return self._opened.endpoints.all()
+
+    def local_identities(self) -> Mapping[EndpointId, IdentityId]:
+        """See :meth:`datapath.api.Datapath.local_identities`."""
+        with self._lock:
+            return self._opened.endpoints.identities()
 
     def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
         """See :meth:`datapath.api.Datapath.replace_remotes`."""
