@@ -125,10 +125,10 @@ class LinuxDatapath:
             for folder in (*others, *self._pins.other_versions()):
                 pins.remove(folder)
 
-    def programs_compiled(self) -> bool | None:
-        """See :meth:`datapath.api.Datapath.programs_compiled`."""
+    def programs_loaded(self) -> bool | None:
+        """See :meth:`datapath.api.Datapath.programs_loaded`."""
         with self._lock:
-            return self._started.programs.compiled if self._started else None
+            return self._started.programs.loaded if self._started else None
 
     def features(self) -> Sequence[Feature]:
         """See :meth:`datapath.api.Datapath.features`."""
@@ -326,7 +326,7 @@ class LinuxDatapath:
         with contextlib.ExitStack() as undo:
             opened = programs.open_programs(self._pins, self._program_folder)
             undo.callback(opened.close)
-            maps = OpenMaps(self._pins.maps, source.build(self._pins, self._program_folder).files)
+            maps = OpenMaps(self._pins.maps, source.build(self._program_folder).files)
             undo.pop_all()
         addresses = LocalAddresses(maps.ipcache)
         return _Started(
