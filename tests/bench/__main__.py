@@ -39,8 +39,9 @@ def main(argv: Sequence[str]) -> None:
     def say(line: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {line}", flush=True)  # noqa: T201
 
-    parts = _measure(options.suite or list(SUITES), Plan(quick=options.quick, rounds=options.rounds, say=say))
-    made = document(facts(begun=begun, ended=datetime.now(UTC), quick=options.quick), parts)
+    plan = Plan(quick=options.quick, rounds=options.rounds, urgent=options.urgent, say=say)
+    parts = _measure(options.suite or list(SUITES), plan)
+    made = document(facts(begun=begun, ended=datetime.now(UTC), plan=plan), parts)
     folder = options.to or (_QUICK if options.quick else _PUBLISHED)
     folder.mkdir(parents=True, exist_ok=True)
     text = report(made)
@@ -71,6 +72,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure hawse beside Docker's drivers.")
     parser.add_argument("--quick", action="store_true", help="few, short rounds and fewer contestants")
     parser.add_argument("--rounds", type=int, default=0, help="how often each is measured")
+    parser.add_argument("--urgent", action="store_true", help="measured programs first: on a machine where others work")
     parser.add_argument("--suite", action="append", choices=list(SUITES), help="only this one; may be repeated")
     parser.add_argument("--to", type=Path, help="folder for the results")
     parser.add_argument("--show", type=Path, metavar="JSON", help="only print a document that is there")

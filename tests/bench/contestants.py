@@ -9,6 +9,7 @@ from typing import Final
 from tests.bench import limits
 from tests.bench.measurements import Pair, serve
 from tests.bench.places import Place, in_container
+from tests.bench.plan import Plan
 from tests.bench.states import CLIENT, DEFAULT, LABEL, SERVER, SERVICE_PORT, State
 from tests.support import swarm, wait
 from tests.support.etcd_members import EtcdMembers
@@ -65,25 +66,27 @@ class Field:
 
     Args:
         testbed: where the hosts are made.
-        quick: fewer states of hawse.
+        plan: a quick one has fewer states of hawse.
     """
 
-    def __init__(self, testbed: Testbed, *, quick: bool) -> None:
+    def __init__(self, testbed: Testbed, plan: Plan) -> None:
         self._testbed = testbed
+        self._plan = plan
         self._programs = testbed.probe.parent
         self.nodes: Final = self._start_nodes()
         one, other = self.nodes
-        names = [name for name, _ in _STATES if not quick or name in _QUICK_STATES]
+        names = [name for name, _ in _STATES if not plan.quick or name in _QUICK_STATES]
+        plan.say("data path: containers and devices")
         bridged = self._bridged()
         overlaid, overlaid_across = self._overlaid()
         hawsed, hawsed_across = self._hawsed()
         fixed = [
             _fixed(BRIDGE, SAME, bridged),
             _fixed(OVERLAY, SAME, overlaid),
-            _fixed(VETH, SAME, limits.veth_pair(one, self._programs)),
+            _fixed(VETH, SAME, self._bare(limits.veth_pair(one, self._programs))),
             _fixed(OVERLAY, ACROSS, overlaid_across),
-            _fixed(UNDERLAY, ACROSS, limits.underlay(one, other, self._programs)),
-            _fixed(VXLAN, ACROSS, limits.vxlan(one, other, self._programs)),
+            _fixed(UNDERLAY, ACROSS, self._bare(limits.underlay(one, other, self._programs))),
+            _fixed(VXLAN, ACROSS, self._bare(limits.vxlan(one, other, self._programs))),
         ]
         of_hawse = [
             Contestant(name=name, path=path, pair=pair, state=state)
@@ -97,24 +100,25 @@ class Field:
             for node, mode in zip(self.nodes, _TRANSLATION, strict=True)
             for contestant in self._service(node, mode)
         ]
-        for place in {id(one.pair.server): one.pair.server for one in self.contestants}.values():
+        for place in {one.pair.server for one in self.contestants}:
             serve(place)
 
     def close(self) -> None:
         """End what runs and turn the hosts off."""
-        for contestant in (*self.contestants, *self.services):
-            contestant.pair.client.close()
-            contestant.pair.server.close()
+        for place in {end for one in (*self.contestants, *self.services) for end in (one.pair.client, one.pair.server)}:
+            place.close()
         for node in self.nodes:
             node.machine.power_off()
 
     def _start_nodes(self) -> tuple[Node, Node]:
+        self._plan.say("data path: two hosts with their engines")
         etcd: EtcdMembers = self._testbed.etcd("speed", 1)
         one, other = (
             self._testbed.node(f"speed{number}", etcd=etcd, settings={"SERVICE_TRANSLATION": mode}, enable=False)
             for number, mode in enumerate(_TRANSLATION, 1)
         )
         nodes = (one, other)
+        self._plan.say("data path: the Swarm and hawse")
         swarm.form([(node.engine, node.address) for node in nodes])
         for node in nodes:
             node.plugin.enable()
@@ -175,9 +179,19 @@ class Field:
         ]
 
     def _container(self, node: Node, name: str, network: str, *options: str) -> Place:
-        # The capability is for the receiver's buffer, which is larger than a container may have by default.
-        node.start(name, network, "--cap-add=NET_ADMIN", *options)
-        return in_container(node.machine, name, node.address_in(name, network))
+        # For the receiver's buffer, which is larger than a container may have by default, and for «urgent».
+        node.start(name, network, "--cap-add=NET_ADMIN", "--cap-add=SYS_NICE", *options)
+        return self._at_its_pace(in_container(node.machine, name, node.address_in(name, network)))
+
+    def _bare(self, pair: Pair) -> Pair:
+        for place in (pair.client, pair.server):
+            self._at_its_pace(place)
+        return pair
+
+    def _at_its_pace(self, place: Place) -> Place:
+        if self._plan.urgent:
+            place.hurry()
+        return place
 
 
 def _fixed(name: str, path: str, pair: Pair) -> Contestant:

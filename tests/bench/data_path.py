@@ -13,6 +13,7 @@ from tests.bench.measurements import Kind, Measurement, measurements
 from tests.bench.places import PlaceFailed
 from tests.bench.plan import Plan
 from tests.bench.ratios import as_fast
+from tests.bench.report import number as readable
 from tests.bench.rounds import Collected
 from tests.bench.states import States
 from tests.support import shell
@@ -53,8 +54,7 @@ _ON_EVERY_ROW: Final[Mapping[str, float]] = {who.TEN_THOUSAND: 0.97, who.FOLLOWE
 
 def measure(testbed: Testbed, plan: Plan) -> Part:
     """Measure everything; the suite of :mod:`tests.bench.suites`."""
-    plan.say("data path: starting two hosts, their engines and containers")
-    field = Field(testbed, quick=plan.quick)
+    field = Field(testbed, plan)
     versions = {"docker": field.nodes[0].engine.version(), **_versions()}
     run = _Run(field, plan)
     try:
@@ -105,7 +105,7 @@ class _Run:
                 self.notes.append(f"{what}, {measurement.name}, {contestant.path}, {contestant.name}: {failure}")
                 said.setdefault(contestant.path, []).append(f"{contestant.name} failed")
                 return None
-            said.setdefault(contestant.path, []).append(f"{contestant.name} {sample[0]:,.4g}")
+            said.setdefault(contestant.path, []).append(f"{contestant.name} {readable(sample[0])}")
             return sample
 
         collected.run_round(number, one)

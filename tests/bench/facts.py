@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tests.bench.plan import Plan
+
 _ROOT: Final = Path(__file__).parents[2]
 
 
-def facts(*, begun: datetime, ended: datetime, quick: bool) -> Mapping[str, str]:
+def facts(*, begun: datetime, ended: datetime, plan: Plan) -> Mapping[str, str]:
     """Facts of a run, by name."""
     return {
         "begun": begun.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "took": f"{(ended - begun).total_seconds():.0f} s",
-        "kind": "quick: few and short rounds" if quick else "full",
+        "kind": ("quick" if plan.quick else "full") + (", measured programs first" if plan.urgent else ""),
         "cpu": _field(Path("/proc/cpuinfo").read_text(), "model name"),
         "cores": str(os.cpu_count()),
         "memory": f"{int(_field(Path('/proc/meminfo').read_text(), 'MemTotal').split()[0]) / 2**20:.1f} GiB",

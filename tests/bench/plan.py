@@ -17,6 +17,9 @@ class Plan:
     """Everything once or twice and short: to see that it works, and about where the figures are."""
     rounds: int
     """How often each contestant is measured; 0: as the suite thinks right."""
+    urgent: bool = False
+    """Measured programs run before everything else that the machine has to do: for one on which others work. What
+    hawse's own agents take from the traffic does not show then."""
     say: Callable[[str], None]
     """Tell whoever waits how far it is; one line."""
 
