@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,10 +121,8 @@ class Field:
         nodes = (one, other)
         self._plan.say("data path: the Swarm and hawse")
         swarm.form([(node.engine, node.address) for node in nodes])
-        for node in nodes:
-            node.plugin.enable()
-        for node in nodes:
-            node.wait_healthy()
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            list(pool.map(lambda node: (node.plugin.enable(), node.wait_healthy()), nodes))
         swarm.wait_driver(one.engine, NAME, len(nodes))
         return nodes
 

@@ -62,13 +62,13 @@ class Measurement:
 
 def measurements(*, quick: bool) -> Mapping[str, Measurement]:
     """All of them, by name; short ones in a quick run."""
-    long, datagrams_ms, echo_s, ask_ms = ("-n 300M", 400, 1, 400) if quick else ("-t 2", 1000, 2, 1000)
+    long, datagrams_ms, echo_s, ask_ms = ("-n 500M", 400, 1, 400) if quick else ("-t 2", 1000, 2, 1000)
     made = (
         Measurement(
             name="tcp-1",
             kinds=(
                 _kind("tcp-1", "bulk TCP, 1 stream", "Gbit/s", Better.HIGHER),
-                _kind("cpu-gigabyte", "CPU of the whole machine, bulk TCP, 1 stream", "CPU s/GB", Better.LOWER),
+                _kind("cpu-gigabyte", "CPU, whole machine, bulk TCP, 1 stream", "CPU s/GB", Better.LOWER),
             ),
             run=lambda pair: bulk(pair, streams=1, long=long),
         ),
@@ -81,7 +81,7 @@ def measurements(*, quick: bool) -> Mapping[str, Measurement]:
             name="udp-64",
             kinds=(
                 _kind("udp-64", "64-byte UDP received", "packets/s", Better.HIGHER),
-                _kind("cpu-packets", "CPU of the whole machine, 64-byte UDP", "CPU s/10⁶ packets", Better.LOWER),
+                _kind("cpu-packets", "CPU, whole machine, 64-byte UDP", "CPU s/10⁶ packets", Better.LOWER),
             ),
             run=lambda pair: datagrams(pair, ms=datagrams_ms),
         ),

@@ -45,7 +45,7 @@ def _row(row: Row, bars: Sequence[Bar]) -> str:
         cells = [name, number(summed.median), number(summed.least), number(summed.most)]
         for against in row.references:
             found = ratio(row, name, against) if against != name else None
-            cells.append("" if found is None else f"{found:.2f}{_beside(row, bars, name, against)}")
+            cells.append("" if found is None else f"{_times(found)}{_beside(row, bars, name, against)}")
         lines.append(cells)
     better = "more is better" if row.better is Better.HIGHER else "less is better"
     rounds = max(len(samples) for samples in row.samples.values())
@@ -56,7 +56,7 @@ def _row(row: Row, bars: Sequence[Bar]) -> str:
 
 def _beside(row: Row, bars: Sequence[Bar], contestant: str, against: str) -> str:
     found = [judge(row, bar) for bar in bars if (bar.contestant, bar.against) == (contestant, against)]
-    return "".join(f" ({_sign(one)}{one.bar.limit:.2f} {'yes' if one.reached else 'NO'})" for one in found)
+    return "".join(f" ({_sign(one)}{_times(one.bar.limit)} {'yes' if one.reached else 'NO'})" for one in found)
 
 
 def _curve(curve: Curve) -> str:
@@ -88,7 +88,11 @@ def _bar_text(judgement: Judgement) -> str:
 
 
 def _value(value: float, bar: Bar) -> str:
-    return number(value) if bar.against is None else f"{value:.2f}"
+    return number(value) if bar.against is None else _times(value)
+
+
+def _times(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def _sign(judgement: Judgement) -> str:

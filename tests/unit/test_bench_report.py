@@ -54,11 +54,11 @@ def test_the_report_says_every_figure_with_its_ratio_and_its_bar() -> None:
 
     assert "64-byte UDP, same host: packets/s, more is better, 3 rounds" in text
     assert [line.split() for line in text.splitlines() if line.startswith("  hawse   130")] == [
-        ["hawse", "130", "000", "120", "000", "140", "000", "1.30", "(≥1.50", "NO)"]
+        ["hawse", "130", "000", "120", "000", "140", "000", "1.300", "(≥1.500", "NO)"]
     ]
-    assert "hawse / bridge: 1.30, asked ≥ 1.50" in text
+    assert "hawse / bridge: 1.300, asked ≥ 1.500" in text
     assert "hawse: 14.0, asked ≤ 15.0" in text
-    assert "hawse / bridge: ?, asked ≤ 1.00" in text
+    assert "hawse / bridge: ?, asked ≤ 1.000" in text
     assert "Bars: 1 of 3 reached" in text
     assert "a note" in text
     assert "a fast one" in text
