@@ -12,6 +12,7 @@ from tests.bench.measurements import Pair, serve
 from tests.bench.places import Place, in_container
 from tests.bench.plan import Plan
 from tests.bench.states import CLIENT, DEFAULT, LABEL, SERVER, SERVICE_PORT, State
+from tests.bench.urgency import Urgency
 from tests.support import swarm, wait
 from tests.support.etcd_members import EtcdMembers
 from tests.support.node import Node
@@ -73,6 +74,7 @@ class Field:
     def __init__(self, testbed: Testbed, plan: Plan) -> None:
         self._testbed = testbed
         self._plan = plan
+        self._urgency = Urgency(testbed._leftovers) if plan.urgent else None
         self._programs = testbed.probe.parent
         self.nodes: Final = self._start_nodes()
         one, other = self.nodes
@@ -178,8 +180,8 @@ class Field:
         ]
 
     def _container(self, node: Node, name: str, network: str, *options: str) -> Place:
-        # For the receiver's buffer, which is larger than a container may have by default, and for «urgent».
-        node.start(name, network, "--cap-add=NET_ADMIN", "--cap-add=SYS_NICE", *options)
+        # For the receiver's buffer, which is larger than a container may have by default.
+        node.start(name, network, "--cap-add=NET_ADMIN", *options)
         return self._at_its_pace(in_container(node.machine, name, node.address_in(name, network)))
 
     def _bare(self, pair: Pair) -> Pair:
@@ -188,8 +190,8 @@ class Field:
         return pair
 
     def _at_its_pace(self, place: Place) -> Place:
-        if self._plan.urgent:
-            place.hurry()
+        if self._urgency is not None:
+            self._urgency.take(place.name)
         return place
 
 

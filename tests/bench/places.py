@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bench.urgency import mark
 from tests.support.engine import CLIENT, SOCKET
 from tests.support.machine import Machine
 
@@ -43,7 +44,12 @@ class Place:
         self.address: Final = address
         self._notes = notes
         self._shell = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=dict([*os.environ.items(), mark(name)]),
         )
         self.run(f"mkdir -p {notes}")
         if programs is not None:
@@ -87,10 +93,6 @@ class Place:
         log = f"{self._notes}/{name}"
         self.run(f"kill $(cat {log}.pid) 2>/dev/null; wait $(cat {log}.pid) 2>/dev/null; :")
 
-    def hurry(self) -> None:
-        """Run whatever is started from now on before everything else on this machine that can wait."""
-        self.run("renice -n -19 -p $$")
-
     def close(self) -> None:
         """End the shell; what it has started goes with its container, machine or namespace."""
         if self._shell.stdin is not None:
@@ -119,8 +121,10 @@ class Place:
 
 def in_container(machine: Machine, container: str, address: str) -> Place:
     """Make a place of a container that runs; the test image has all the programs."""
-    argv = machine.argv(CLIENT, f"--host=unix://{SOCKET}", "exec", "-i", container, "/bin/sh")
-    return Place(container, argv, address=address, notes="/tmp/bench")
+    name = f"{machine.name}-{container}"
+    marked = "=".join(mark(name))
+    argv = machine.argv(CLIENT, f"--host=unix://{SOCKET}", "exec", "-i", "-e", marked, container, "/bin/sh")
+    return Place(name, argv, address=address, notes="/tmp/bench")
 
 
 def in_machine(machine: Machine, address: str, programs: Path, *, namespace: str | None = None) -> Place:
