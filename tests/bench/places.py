@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tests.support.machine import Machine
 
 _END: Final = "end-of-answer"
 _PATIENCE_S: Final = 30.0
+_CLOSES_S: Final = 1.0
 
 
 class PlaceFailed(RuntimeError):
@@ -64,7 +66,7 @@ class Place:
         stdin, stdout = self._shell.stdin, self._shell.stdout
         if stdin is None or stdout is None:
             raise PlaceFailed(f"{self.name}: no shell")
-        stdin.write(f"{command} </dev/null\necho; echo {_END} $?\n".encode())
+        stdin.write(f"{command} </dev/null\ncode=$?; echo; echo {_END} $code\n".encode())
         stdin.flush()
         text = self._read_to_end(stdout.fileno(), time.monotonic() + timeout_s, command)
         said, _, code = text.rpartition(f"\n{_END} ")
@@ -94,14 +96,14 @@ class Place:
         self.run(f"kill $(cat {log}.pid) 2>/dev/null; wait $(cat {log}.pid) 2>/dev/null; :")
 
     def close(self) -> None:
-        """End the shell; what it has started goes with its container, machine or namespace."""
+        """End the shell; what it has started ends with it, or with its container."""
         if self._shell.stdin is not None:
             self._shell.stdin.close()
         try:
-            self._shell.wait(timeout=5)
+            self._shell.wait(timeout=_CLOSES_S)
         except subprocess.TimeoutExpired:
-            self._shell.kill()
-            self._shell.wait(timeout=5)
+            os.killpg(self._shell.pid, signal.SIGKILL)
+            self._shell.wait()
         if self._shell.stdout is not None:
             self._shell.stdout.close()
 

@@ -45,7 +45,7 @@ class Urgency:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 marked = wanted in (process / "environ").read_bytes().split(b"\0")
-            except (FileNotFoundError, ProcessLookupError):
+            except (FileNotFoundError, PermissionError, ProcessLookupError):
                 continue
             if marked:
                 (self._group / "cgroup.procs").write_text(process.name)
