@@ -75,7 +75,7 @@ class Field:
         self._testbed = testbed
         self._plan = plan
         self._urgency = Urgency(testbed._leftovers) if plan.urgent else None
-        self._programs = testbed.probe.parent
+        self._image = testbed.probe.parents[1]
         self.nodes: Final = self._start_nodes()
         one, other = self.nodes
         names = [name for name, _ in _STATES if not plan.quick or name in _QUICK_STATES]
@@ -86,10 +86,10 @@ class Field:
         fixed = [
             _fixed(BRIDGE, SAME, bridged),
             _fixed(OVERLAY, SAME, overlaid),
-            _fixed(VETH, SAME, self._bare(limits.veth_pair(one, self._programs))),
+            _fixed(VETH, SAME, self._bare(limits.veth_pair(one, self._image))),
             _fixed(OVERLAY, ACROSS, overlaid_across),
-            _fixed(UNDERLAY, ACROSS, self._bare(limits.underlay(one, other, self._programs))),
-            _fixed(VXLAN, ACROSS, self._bare(limits.vxlan(one, other, self._programs))),
+            _fixed(UNDERLAY, ACROSS, self._bare(limits.underlay(one, other, self._image))),
+            _fixed(VXLAN, ACROSS, self._bare(limits.vxlan(one, other, self._image))),
         ]
         of_hawse = [
             Contestant(name=name, path=path, pair=pair, state=state)
@@ -155,11 +155,18 @@ class Field:
         )
 
     def _service(self, node: Node, mode: str) -> Sequence[Contestant]:
-        """A service of one container, asked by one on the same host: directly, and at its virtual address."""
+        """A service of one container, asked by two on the same host: directly, and at its virtual address.
+
+        By two, because a connection to the address that becomes the same four numbers as a direct one of a moment ago
+        is taken for a late packet of that one by the server's kernel, and waits for its second SYN.
+        """
         name = f"web-{mode}"
         label = f"--label=hawse.service={name}:{SERVICE_PORT}"
         server = self._container(node, name, _HAWSED, f"--label={LABEL}=web", label)
-        client = self._container(node, f"{name}-{CLIENT}", _HAWSED, f"--label={LABEL}={CLIENT}")
+        clients = [
+            self._container(node, f"{name}-{CLIENT}-{number}", _HAWSED, f"--label={LABEL}={CLIENT}")
+            for number in (1, 2)
+        ]
         server.start("ask", f"taskset -c 1 speed serve {SERVICE_PORT}", says="ready")
 
         def address() -> str:
@@ -176,7 +183,7 @@ class Field:
                 pair=Pair(client=client, server=server, address=asked, ask_port=SERVICE_PORT),
                 state=DEFAULT,
             )
-            for how, asked in (("direct", server.address), (f"by {mode}", vip))
+            for how, asked, client in zip(("direct", f"by {mode}"), (server.address, vip), clients, strict=True)
         ]
 
     def _container(self, node: Node, name: str, network: str, *options: str) -> Place:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from cli.client import ClientError
 from tests.bench import contestants as who
 from tests.bench.contestants import Contestant, Field
 from tests.bench.figures import Bar, Part, Row
@@ -19,6 +20,8 @@ from tests.bench.states import States
 from tests.support import shell
 from tests.support.testbed import Testbed
 
+_FAILURES: Final = (PlaceFailed, AssertionError, ClientError)
+"""Of a program, of a condition that was waited for, of the agent: they cost one sample."""
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
 _TITLES: Final[Mapping[str, str]] = {
@@ -98,10 +101,10 @@ class _Run:
         said: dict[str, list[str]] = {}
 
         def one(contestant: Contestant) -> tuple[float, ...] | None:
-            self._states.enter(contestant.state)
             try:
+                self._states.enter(contestant.state)
                 sample = measurement.run(contestant.pair)
-            except PlaceFailed as failure:
+            except _FAILURES as failure:
                 self.notes.append(f"{what}, {measurement.name}, {contestant.path}, {contestant.name}: {failure}")
                 said.setdefault(contestant.path, []).append(f"{contestant.name} failed")
                 return None

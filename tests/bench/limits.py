@@ -23,7 +23,7 @@ _VXLAN_PORT: Final = 4790
 """Neither Docker's nor hawse's."""
 
 
-def veth_pair(node: Node, programs: Path) -> Pair:
+def veth_pair(node: Node, image: Path) -> Pair:
     """Two namespaces and one pair between them."""
     machine = node.machine
     for name, _ in (_LEFT, _RIGHT):
@@ -32,25 +32,25 @@ def veth_pair(node: Node, programs: Path) -> Pair:
     machine.must("ip", "link", "add", *ends)
     for name, address in (_LEFT, _RIGHT):
         _raise(node, name, name, address)
-    client, server = (in_machine(machine, address, programs, namespace=name) for name, address in (_LEFT, _RIGHT))
+    client, server = (in_machine(machine, address, image, namespace=name) for name, address in (_LEFT, _RIGHT))
     return Pair(client=client, server=server, address=server.address)
 
 
-def underlay(one: Node, other: Node, programs: Path) -> Pair:
+def underlay(one: Node, other: Node, image: Path) -> Pair:
     """The cable, from one machine itself to the other."""
-    client, server = (in_machine(node.machine, str(node.address), programs) for node in (one, other))
+    client, server = (in_machine(node.machine, str(node.address), image) for node in (one, other))
     return Pair(client=client, server=server, address=server.address)
 
 
-def vxlan(one: Node, other: Node, programs: Path) -> Pair:
+def vxlan(one: Node, other: Node, image: Path) -> Pair:
     """A VXLAN device at each end of the cable, made for one peer."""
     client, server = (
-        _vxlan_end(node, peer, number, programs) for number, (node, peer) in enumerate(((one, other), (other, one)), 1)
+        _vxlan_end(node, peer, number, image) for number, (node, peer) in enumerate(((one, other), (other, one)), 1)
     )
     return Pair(client=client, server=server, address=server.address)
 
 
-def _vxlan_end(node: Node, peer: Node, number: int, programs: Path) -> Place:
+def _vxlan_end(node: Node, peer: Node, number: int, image: Path) -> Place:
     machine = node.machine
     machine.must(
         "ip", "link", "add", _VXLAN, "type", "vxlan", "id", str(_VXLAN_VNI), "dstport", str(_VXLAN_PORT),
@@ -60,7 +60,7 @@ def _vxlan_end(node: Node, peer: Node, number: int, programs: Path) -> Place:
     machine.must("ip", "link", "set", _VXLAN, "netns", _VXLAN)
     address = f"{_VXLAN_POOL}.{number}"
     _raise(node, _VXLAN, _VXLAN, address)
-    return in_machine(machine, address, programs, namespace=_VXLAN)
+    return in_machine(machine, address, image, namespace=_VXLAN)
 
 
 def _raise(node: Node, namespace: str, device: str, address: str) -> None:

@@ -141,8 +141,9 @@ def datagrams(pair: Pair, *, ms: int) -> tuple[float, float]:
 
 def echo(pair: Pair, *, seconds: int) -> tuple[float, float]:
     """p50 and p99 of a round trip of 64 bytes there and back, in microseconds, by sockperf."""
-    command = f"{_BOTH} sockperf ping-pong --tcp --full-rtt -m 64 -i {pair.address} -p {ECHO_PORT} -t {seconds}"
-    found = dict(_PERCENTILE.findall(pair.client.run(command, timeout_s=seconds + 20)))
+    asks = f"sockperf ping-pong --tcp --full-rtt -m 64 -i {pair.address} -p {ECHO_PORT} -t {seconds}"
+    said = pair.client.run(f"LD_PRELOAD=$PRELOADED {_BOTH} {asks}", timeout_s=seconds + 20)
+    found = dict(_PERCENTILE.findall(said))
     if len(found) != 2:
         raise PlaceFailed(f"{pair.client.name}: no percentiles of {pair.address}")
     return float(found["50"]), float(found["99"])

@@ -17,6 +17,7 @@ from typing import Final
 
 from tests.bench.urgency import mark
 from tests.support.engine import CLIENT, SOCKET
+from tests.support.images import NO_SLEEP
 from tests.support.machine import Machine
 
 _END: Final = "end-of-answer"
@@ -33,15 +34,13 @@ class Place:
 
     Args:
         name: for messages.
-        argv: what starts the shell; its programs are found on the PATH that it has there, or in ``programs``.
-        programs: a folder that stands first on the PATH.
+        argv: what starts the shell; its programs are found on the PATH that it has there, or in ``image``.
+        image: the root folder of the containers' image, whose programs come first; None: it is the root.
         address: where others of its network reach it.
         notes: a folder of its own for what programs in the background say, as the shell sees it.
     """
 
-    def __init__(
-        self, name: str, argv: Sequence[str], *, address: str, notes: str, programs: Path | None = None
-    ) -> None:
+    def __init__(self, name: str, argv: Sequence[str], *, address: str, notes: str, image: Path | None = None) -> None:
         self.name: Final = name
         self.address: Final = address
         self._notes = notes
@@ -54,8 +53,10 @@ class Place:
             env=dict([*os.environ.items(), mark(name)]),
         )
         self.run(f"mkdir -p {notes}")
-        if programs is not None:
-            self.run(f"PATH={programs}:$PATH")
+        root = "" if image is None else image
+        if image is not None:
+            self.run(f"PATH={image}/bin:$PATH")
+        self.run(f"PRELOADED={root}{NO_SLEEP}")
 
     def run(self, command: str, *, timeout_s: float = _PATIENCE_S) -> str:
         """Run a command to its end and return what it said.
@@ -129,9 +130,9 @@ def in_container(machine: Machine, container: str, address: str) -> Place:
     return Place(name, argv, address=address, notes="/tmp/bench")
 
 
-def in_machine(machine: Machine, address: str, programs: Path, *, namespace: str | None = None) -> Place:
+def in_machine(machine: Machine, address: str, image: Path, *, namespace: str | None = None) -> Place:
     """Make a place of a machine, or of a named network namespace in it."""
     inside = () if namespace is None else ("ip", "netns", "exec", namespace)
     name = machine.name if namespace is None else f"{machine.name}-{namespace}"
     argv = machine.argv(*inside, "/bin/sh")
-    return Place(name, argv, address=address, notes=str(machine.data / f"bench-{name}"), programs=programs)
+    return Place(name, argv, address=address, notes=str(machine.data / f"bench-{name}"), image=image)

@@ -83,7 +83,7 @@ class States:
         self._nodes = nodes
         self._clients = clients
         self._agent = PolicyAgent(nodes[0])
-        self._entries = 0
+        self._entries: int | None = 0
         self._followers: list[subprocess.Popen[bytes]] = []
 
     def enter(self, state: State | None) -> None:
@@ -103,9 +103,10 @@ class States:
         self._unfollow()
 
     def _set_entries(self, entries: int) -> None:
+        # Until it is done nobody knows how many there are.
+        self._entries = None
         revision = self._agent.apply(policies(entries)) if entries else self._agent.delete(_INGRESS, _EGRESS)
         self._agent.wait_enforced(revision)
-        self._entries = entries
 
         def there() -> None:
             for node in self._nodes:
@@ -113,6 +114,7 @@ class States:
                 assert policy["entries"] == entries, f"{node.name}: {policy}"
 
         wait.until_passes(there, timeout_s=_SOON_S, interval_s=0.2)
+        self._entries = entries
 
     def _follow(self) -> None:
         for node in self._nodes:

@@ -14,15 +14,15 @@ from tests.bench.urgency import mark
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    made = Place("here", ["/bin/sh"], address="127.0.0.1", notes=str(tmp_path / "notes"), programs=programs)
+    programs = tmp_path / "image/bin"
+    programs.mkdir(parents=True)
+    made = Place("here", ["/bin/sh"], address="127.0.0.1", notes=str(tmp_path / "notes"), image=tmp_path / "image")
     yield made
     made.close()
 
 
 def program(folder: Path, name: str, text: str) -> None:
-    path = folder / "programs" / name
+    path = folder / "image/bin" / name
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
