@@ -4,7 +4,7 @@
  *
  * speed receive PORT
  *	Counts datagrams, 64 at a system call, from the first one on until none has come for
- *	QUIET_MS. Says "ready" when it listens, and in the end how many came, their bytes, and the
+ *	QUIET_MS; ends too when not even a first one comes. Says "ready" when it listens, and in the end how many came, their bytes, and the
  *	nanoseconds from the first to the last. What the socket's buffer had no place for was not
  *	received.
  * speed send ADDRESS PORT BYTES MS
@@ -35,6 +35,7 @@
 #define AT_ONCE			    64
 #define DATAGRAM_MAX		    2048
 #define QUIET_MS		    200
+#define PATIENCE_S		    5
 #define REQUEST_BYTES		    64
 #define RECEIVE_BUFFER_BYTES	    (8 * 1024 * 1024)
 
@@ -78,7 +79,7 @@ static void receive(const char *port)
 	static char data[AT_ONCE][DATAGRAM_MAX];
 	static struct iovec parts[AT_ONCE];
 	static struct mmsghdr messages[AT_ONCE];
-	struct timeval quiet = {.tv_usec = QUIET_MS * 1000};
+	struct timeval quiet = {.tv_usec = QUIET_MS * 1000}, patience = {.tv_sec = PATIENCE_S};
 	struct sockaddr_in here = address_of("0.0.0.0", port);
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	int size = RECEIVE_BUFFER_BYTES;
@@ -88,6 +89,7 @@ static void receive(const char *port)
 	/* As large as the caller may have it: the first needs a capability, the second stops at the kernel's limit. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
 		need(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), "receive buffer");
+	need(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), "timeout");
 	need(bind(fd, (struct sockaddr *)&here, sizeof(here)), "bind");
 	for (int i = 0; i < AT_ONCE; i++) {
 		parts[i] = (struct iovec){.iov_base = data[i], .iov_len = DATAGRAM_MAX};
