@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * speed.c: what a network path carries, measured with as little of our own work per packet as the system calls allow.
+ * speed.c: what a network path carries, measured with as little of our own work per packet as the
+ * system calls allow.
  *
  * speed receive PORT
  *	Counts datagrams, 64 at a system call, from the first one on until none has come for
- *	QUIET_MS; ends too when not even a first one comes. Says "ready" when it listens, and in the end how many came, their bytes, and the
- *	nanoseconds from the first to the last. What the socket's buffer had no place for was not
- *	received.
+ *	QUIET_MS; ends too when not even a first one comes. Says "ready" when it listens, and in
+ *	the end how many came, their bytes, and the nanoseconds from the first to the last. What
+ *	the socket's buffer had no place for was not received.
  * speed send ADDRESS PORT BYTES MS
  *	Sends datagrams of BYTES for MS from one socket, 64 at a system call. Says how many.
  * speed serve PORT
@@ -86,7 +87,7 @@ static void receive(const char *port)
 	long long packets = 0, bytes = 0, first_ns = 0, last_ns = 0;
 
 	need(fd, "socket");
-	/* As large as the caller may have it: the first needs a capability, the second stops at the kernel's limit. */
+	/* The first needs a capability, the second stops at the kernel's limit. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
 		need(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), "receive buffer");
 	need(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), "timeout");
