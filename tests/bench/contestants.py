@@ -121,6 +121,8 @@ class Field:
             for number, mode in enumerate(_TRANSLATION, 1)
         )
         nodes = (one, other)
+        # A cable is no firewall: without this each frame between the hosts passes netfilter once more.
+        self._testbed.underlay.run("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=0")
         self._plan.say("data path: the Swarm and hawse")
         swarm.form([(node.engine, node.address) for node in nodes])
         with ThreadPoolExecutor(len(nodes)) as pool:

@@ -7,7 +7,10 @@ is used, so that no two of them are one prefix.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,10 +96,10 @@ class States:
             return
         if state.entries != self._entries:
             self._set_entries(state.entries)
+        if not state.followed or any(follower.poll() is not None for follower in self._followers):
+            self._unfollow()
         if state.followed and not self._followers:
             self._follow()
-        if not state.followed:
-            self._unfollow()
 
     def close(self) -> None:
         """Follow no more."""
@@ -136,7 +139,9 @@ class States:
 
     def _unfollow(self) -> None:
         for follower in self._followers:
-            follower.terminate()
+            # The first process of its group is nsenter, which would leave the command behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(follower.pid, signal.SIGTERM)
             follower.wait(timeout=10)
         self._followers = []
 
