@@ -49,6 +49,7 @@ from datapath.devices import Devices
 from datapath.endpoints import Endpoints
 from datapath.features import probe_features
 from datapath.flow_event import FlowEvents, TrackedConnection
+from datapath.link_removal import LinkRemoval
 from datapath.links import Links
 from datapath.local_addresses import LocalAddresses
 from datapath.maps import DEVICES, TypedMap
@@ -96,6 +97,8 @@ class LinuxDatapath:
         self._lock = threading.RLock()
         self._netlink = Netlink()
         self._links = Links(self._netlink)
+        self._removing = Netlink()
+        self._removal = LinkRemoval(Links(self._removing).remove)
         self._routes = Routes(self._netlink)
         self._started: _Started | None = None
         self._probed: Sequence[Feature] = ()
@@ -301,6 +304,7 @@ class LinuxDatapath:
     def destroy(self) -> None:
         """See :meth:`datapath.api.Datapath.destroy`."""
         with self._lock:
+            self._removal.close()
             self._leave_devices()
             own_devices.remove(self._links)
             self._release()
@@ -309,7 +313,9 @@ class LinuxDatapath:
     def close(self) -> None:
         """See :meth:`datapath.api.Datapath.close`."""
         with self._lock:
+            self._removal.close()
             self._release()
+            self._removing.close()
             self._netlink.close()
 
     @property
@@ -333,7 +339,14 @@ class LinuxDatapath:
             programs=opened,
             maps=maps,
             addresses=addresses,
-            endpoints=Endpoints(self._netlink, self._links, maps.endpoints, addresses, opened.from_container),
+            endpoints=Endpoints(
+                netlink=self._netlink,
+                links=self._links,
+                removal=self._removal,
+                endpoints=maps.endpoints,
+                addresses=addresses,
+                program_fd=opened.from_container,
+            ),
             devices=Devices(self._netlink, self._links, maps.devices),
         )
 
