@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from tests.bench.measurements import TCP_PORTS, UDP_PORTS
 from tests.bench.places import Place
+from tests.bench.settling import Settling
 from tests.support import wait
 from tests.support.node import COMMAND, Node
 from tests.support.policies import PolicyAgent
@@ -86,20 +87,28 @@ class States:
         self._nodes = nodes
         self._clients = clients
         self._agent = PolicyAgent(nodes[0])
+        self._settling = Settling([node.machine for node in nodes])
         self._entries: int | None = 0
         self._followers: list[subprocess.Popen[bytes]] = []
 
     def enter(self, state: State | None) -> None:
-        """Bring them there, and return when the kernels of both are; None: whatever, but nobody follows flows."""
-        if state is None:
-            self._unfollow()
-            return
-        if state.entries != self._entries:
+        """Bring them there, and return when their kernels are and they have settled.
+
+        None: whatever there is will do, but nobody follows flows.
+        """
+        changed = False
+        if state is not None and state.entries != self._entries:
             self._set_entries(state.entries)
-        if not state.followed or any(follower.poll() is not None for follower in self._followers):
+            changed = True
+        followed = state is not None and state.followed
+        if self._followers and (not followed or any(one.poll() is not None for one in self._followers)):
             self._unfollow()
-        if state.followed and not self._followers:
+            changed = True
+        if followed and not self._followers:
             self._follow()
+            changed = True
+        if changed:
+            self._settling.wait()
 
     def close(self) -> None:
         """Follow no more."""

@@ -13,6 +13,7 @@ from tests.bench.figures import Bar, Better, Curve, Part, Point, Row
 from tests.bench.machine_cpu import busy_of
 from tests.bench.report import number, report
 from tests.bench.rounds import Collected, turns
+from tests.bench.settling import used_s
 from tests.bench.states import FEWEST, policies
 
 
@@ -169,3 +170,9 @@ def test_policies_have_one_port_for_each_entry_and_open_what_is_measured(entries
 def test_fewer_entries_than_the_traffic_needs_are_refused() -> None:
     with pytest.raises(ValueError, match=str(FEWEST)):
         policies(FEWEST - 1)
+
+
+def test_the_time_of_a_control_group_is_read_in_seconds() -> None:
+    assert used_s("usage_usec 41567666\nuser_usec 15322226\n") == 41.567666
+    with pytest.raises(ValueError, match="usage_usec"):
+        used_s("user_usec 1\n")
