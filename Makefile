@@ -52,6 +52,13 @@ test: ## everything, real engines and a three-node Swarm included; installs what
 	@sh scripts/build_cli.sh
 	$(VENV)/pytest --durations=25
 
+.PHONY: bench
+bench: venv ## hawse beside Docker's own drivers, into docs/benchmarks; QUICK=1 takes minutes; root, a quiet machine
+	@sh scripts/install_requirements.sh --test
+	@sh scripts/build_plugin.sh
+	@sh scripts/build_cli.sh
+	@$(VENV)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
+
 .PHONY: lock
 lock: ## pin the dependencies of setup.cfg anew: requirements/*.lock
 	@sh scripts/lock.sh
@@ -70,5 +77,5 @@ settings: venv ## docs/settings.md from the table of settings
 
 .PHONY: clean
 clean: ## remove build/ and the caches of the tools; .venv and the cached root file systems stay
-	rm -rf build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build datapath/bpf/compiled .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -48,7 +48,7 @@ class Datapath(TypedDict):
     device: str
     tunnel_port: int
     mtu_bytes: int
-    programs: Literal["compiled", "adopted", "none"]
+    programs: Literal["loaded", "adopted", "none"]
     features: list[Feature]
 
 

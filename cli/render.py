@@ -48,8 +48,8 @@ def status(document: Status) -> str:
     ]
     parts.append(_section("store", [", ".join(fact for fact in facts if fact)]))
     programs = {
-        "compiled": "programs compiled by this agent",
-        "adopted": "programs adopted, nothing compiled",
+        "loaded": "programs loaded by this agent",
+        "adopted": "programs adopted, nothing loaded",
         "none": "no programs loaded",
     }.get(datapath["programs"], f"programs {datapath['programs']}")
     lines = [f"{datapath['device']}, UDP port {datapath['tunnel_port']}, MTU {datapath['mtu_bytes']}, {programs}"]

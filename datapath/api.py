@@ -264,7 +264,7 @@ class Datapath(Protocol):
     def start(self, config: DatapathConfig) -> None:
         """Make the tunnel device, programs and maps stand; adopt what is pinned and unchanged.
 
-        Nothing is compiled when the pinned programs were built from the same source with the same options. Calling it
+        Nothing is loaded when the pinned programs were built from the same source with the same options. Calling it
         again applies a changed config.
 
         Raises:
@@ -273,8 +273,8 @@ class Datapath(Protocol):
         """
         ...
 
-    def programs_compiled(self) -> bool | None:
-        """Whether :meth:`start` had to compile the programs; False: pinned ones were adopted. None before it."""
+    def programs_loaded(self) -> bool | None:
+        """Whether :meth:`start` had to load the programs; False: pinned ones were adopted. None before it."""
         ...
 
     def features(self) -> Sequence[Feature]:
@@ -295,6 +295,13 @@ class Datapath(Protocol):
 
     def local_endpoints(self) -> Sequence[LocalEndpoint]:
         """Every hawse interface of this host, read from the kernel."""
+        ...
+
+    def local_identities(self) -> Mapping[EndpointId, IdentityId]:
+        """What each endpoint of this host is judged as; known without a question to the kernel, however many there are.
+
+        Those whose interface has vanished are among them until they are removed.
+        """
         ...
 
     def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:

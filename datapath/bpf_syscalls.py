@@ -1,6 +1,6 @@
-"""The bpf(2) operations that the agent needs, through libbpf: pins, maps, links to control groups, test runs, probes.
+"""The bpf(2) operations that the agent needs, through libbpf: programs, maps, pins, links to control groups, test runs.
 
-bcc offers neither pinning nor opening of pinned objects, and it brings LLVM into the process; libbpf.so.1 does neither.
+bcc offers neither pinning nor opening of pinned objects, and it brings LLVM into the process; libbpf.so.1 is small.
 Everything here takes and gives file descriptors and bytes; what the bytes mean is the business of :mod:`datapath.maps`.
 
 Raises (all functions): OSError with the errno of the system call.
@@ -16,6 +16,12 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 MAP_UPDATE_ANY: Final = 0
+NAME_LENGTH: Final = 15
+"""Longest name of a map or program that the kernel keeps."""
+
+_LICENSE: Final = b"GPL"
+"""Of the programs; without it the kernel gives them few helpers. It is one of the two that they have."""
+_LOG_BYTES: Final = 1 << 24
 
 _INSTRUCTION_BYTES: Final = 8
 _PASS: Final = bytes.fromhex("b7000000010000009500000000000000")
@@ -71,12 +77,29 @@ class _LinkInfo(ctypes.Structure):
 
 
 class _ProgramOptions(ctypes.Structure):
-    """The first fields of ``struct bpf_prog_load_opts`` of libbpf 1.0."""
+    """``struct bpf_prog_load_opts`` of libbpf 1.0."""
 
     _fields_: ClassVar = [
         ("sz", ctypes.c_size_t),
         ("attempts", ctypes.c_int),
         ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_char_p),
     ]
 
 
@@ -106,9 +129,13 @@ class _RunOptions(ctypes.Structure):
 class MapInfo:
     """What the kernel says of a map."""
 
+    map_type: int
+    """``enum bpf_map_type``."""
     key_bytes: int
     value_bytes: int
     max_entries: int
+    flags: int
+    """``BPF_F_…``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +184,13 @@ def map_info(fd: int) -> MapInfo:
     info = _MapInfo()
     size = ctypes.c_uint32(ctypes.sizeof(info))
     _check(_libbpf().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "describe map")
-    return MapInfo(key_bytes=info.key_size, value_bytes=info.value_size, max_entries=info.max_entries)
+    return MapInfo(
+        map_type=info.type,
+        key_bytes=info.key_size,
+        value_bytes=info.value_size,
+        max_entries=info.max_entries,
+        flags=info.map_flags,
+    )
 
 
 def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:
@@ -276,10 +309,20 @@ def map_type_works(map_type: int) -> bool:
 
 
 def create_map(
-    map_type: int, *, key_bytes: int, value_bytes: int, max_entries: int, name: str = "hawse_probe", flags: int = 0
+    map_type: int,
+    *,
+    key_bytes: int,
+    value_bytes: int,
+    max_entries: int,
+    name: str = "hawse_probe",
+    flags: int = 0,
+    inner_map: int = 0,
 ) -> int:
-    """Make a map that is pinned nowhere; the caller closes the file descriptor."""
-    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags)
+    """Make a map that is pinned nowhere; the caller closes the file descriptor.
+
+    ``inner_map`` is an open map like those that will be in a map of maps; 0: it is none.
+    """
+    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=flags, inner_map_fd=inner_map)
     made = _libbpf().bpf_map_create(map_type, name.encode(), key_bytes, value_bytes, max_entries, ctypes.byref(options))
     return _check(made, "create map")
 
@@ -315,13 +358,39 @@ def link_info(fd: int) -> LinkInfo:
     return LinkInfo(program_id=info.prog_id, cgroup_id=info.cgroup_id)
 
 
+def load_program(program_type: int, name: str, instructions: bytes, *, hook: int) -> int:
+    """Load a program, which the kernel verifies; the caller closes the file descriptor.
+
+    ``hook`` is -1 where the type has only one.
+    """
+    return _check(_load(program_type, name, instructions, hook=hook), f"load program {name}")
+
+
+def verifier_log(program_type: int, name: str, instructions: bytes, *, hook: int) -> str:
+    """Load a program that was refused once more; returns why, instruction by instruction."""
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    fd = _load(program_type, name, instructions, hook=hook, log=log)
+    if fd >= 0:
+        os.close(fd)
+    return log.value.decode(errors="replace")
+
+
 def program_loads(program_type: int, *, hook: int) -> bool:
     """Load a tiny program for this hook that lets everything pass, and say whether the kernel takes it."""
-    options = _ProgramOptions(sz=ctypes.sizeof(_ProgramOptions), expected_attach_type=hook)
-    fd = _libbpf().bpf_prog_load(
-        program_type, b"hawse_probe", b"GPL", _PASS, len(_PASS) // _INSTRUCTION_BYTES, ctypes.byref(options)
-    )
+    fd = _load(program_type, "hawse_probe", _PASS, hook=hook)
     if fd < 0:
         return False
     os.close(fd)
     return True
+
+
+def _load(
+    program_type: int, name: str, instructions: bytes, *, hook: int, log: ctypes.Array[ctypes.c_char] | None = None
+) -> int:
+    options = _ProgramOptions(sz=ctypes.sizeof(_ProgramOptions), expected_attach_type=max(hook, 0))
+    if log is not None:
+        options.log_level, options.log_size = 1, len(log)
+        options.log_buf = ctypes.cast(log, ctypes.c_char_p)
+    count = len(instructions) // _INSTRUCTION_BYTES
+    named = name[:NAME_LENGTH].encode()
+    return int(_libbpf().bpf_prog_load(program_type, named, _LICENSE, instructions, count, ctypes.byref(options)))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from datapath import abi, entries, ipv4_settings, names, tc
 from datapath.api import EndpointSpec, LocalEndpoint
+from datapath.link_removal import LinkRemoval
 from datapath.links import Link, Links
 from datapath.local_addresses import LocalAddresses
 from datapath.maps import TypedMap
 from datapath.netlink import Netlink
 from model.addresses import MacAddress
 from model.errors import LinkError
-from model.ids import EndpointId
+from model.ids import EndpointId, IdentityId
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ class Endpoints:
     Args:
         netlink: to the kernel.
         links: over it.
+        removal: takes interfaces away.
         endpoints: the map of endpoints.
         addresses: the ipcache.
         program_fd: ``from_container``.
@@ -34,26 +36,31 @@ class Endpoints:
 
     def __init__(
         self,
+        *,
         netlink: Netlink,
         links: Links,
+        removal: LinkRemoval,
         endpoints: TypedMap[abi.EndpointKey, abi.EndpointValue],
         addresses: LocalAddresses,
         program_fd: int,
-        *,
         changed: Callable[[], None],
     ) -> None:
         self._netlink = netlink
         self._links = links
+        self._removal = removal
         self._endpoints = endpoints
         self._addresses = addresses
         self._program_fd = program_fd
         self._changed = changed
+        self._identities: dict[EndpointId, IdentityId] = {}
+        """As they stand in the map of endpoints."""
 
     def adopt(self, *, switch_programs: bool) -> None:
         """Take over what an earlier agent left: know its addresses, switch its programs, clear away the rest."""
         ends = {link.ifindex: link for link in self._links.host_ends()}
         vanished: list[int] = []
         for key, value in self._endpoints.items():
+            self._identities[entries.endpoint_id(value)] = IdentityId(value.identity)
             self._addresses.adopt(entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)), key.ifindex)
             if key.ifindex not in ends:
                 vanished.append(key.ifindex)
@@ -85,6 +92,7 @@ class Endpoints:
                     undo.callback(self._addresses.release, address, link.ifindex)
                 self._addresses.claim(address, entries.local_place(spec, link.ifindex))
             self._endpoints.update(key, value)
+            self._identities[spec.endpoint_id] = spec.identity
             undo.pop_all()
             if before is not None:
                 self._changed()
@@ -96,28 +104,34 @@ class Endpoints:
 
     def remove(self, endpoint_id: EndpointId) -> None:
         """See :meth:`datapath.api.Datapath.remove_endpoint`."""
-        link = self._links.find(names.host_ifname(endpoint_id))
+        ifname = names.host_ifname(endpoint_id)
+        link = None if ifname in self._removal.pending() else self._links.find(ifname)
         if link is not None and names.endpoint_of_alias(link.alias) not in {endpoint_id, None}:
             link = None  # another endpoint whose id begins alike
         ifindex = self._vanished_ifindex(endpoint_id) if link is None else link.ifindex
         if ifindex is not None:
             self._forget(ifindex)
         if link is not None:
-            self._links.remove(link.ifname)
+            self._removal.begin(link.ifname)
         if ifindex is not None:
             log.info("endpoint disconnected", extra={"endpoint_id": endpoint_id, "ifindex": ifindex})
 
     def all(self) -> Sequence[LocalEndpoint]:
         """See :meth:`datapath.api.Datapath.local_endpoints`."""
         known = {key.ifindex: value for key, value in self._endpoints.items()}
+        going = self._removal.pending()
         found: list[LocalEndpoint] = []
         for link in self._links.host_ends():
             endpoint_id = names.endpoint_of_alias(link.alias)
-            if endpoint_id is not None:
+            if endpoint_id is not None and link.ifname not in going:
                 value = known.get(link.ifindex)
                 spec = None if value is None else entries.endpoint_spec(value, mtu_bytes=link.mtu_bytes)
                 found.append(_local_endpoint(link, endpoint_id, spec))
         return found
+
+    def identities(self) -> Mapping[EndpointId, IdentityId]:
+        """See :meth:`datapath.api.Datapath.local_identities`."""
+        return dict(self._identities)
 
     def _attach(self, ifindex: int) -> None:
         ipv4_settings.apply(self._netlink, ifindex=ifindex, settings=ipv4_settings.FORWARDING)
@@ -128,6 +142,7 @@ class Endpoints:
     def _ensure_veth(self, spec: EndpointSpec, undo: contextlib.ExitStack) -> Link:
         """The host end of the endpoint's pair; one made here is removed again by ``undo``."""
         ifname = names.host_ifname(spec.endpoint_id)
+        self._removal.settle(ifname)
         link = self._links.find(ifname)
         if link is not None and not link.alias:
             self._links.remove(ifname)
@@ -158,6 +173,7 @@ class Endpoints:
             return
         self._endpoints.delete(key)
         self._changed()
+        self._identities.pop(entries.endpoint_id(value), None)
         for address in entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)):
             self._addresses.release(address, ifindex)
 

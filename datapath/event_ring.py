@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from datapath import abi, bpf_syscalls
+from datapath import abi, bpf_syscalls, pins
 from datapath.addresses import address
 from datapath.api import Direction
 from datapath.flow_event import FlowEvent, FlowVerdict
@@ -52,7 +52,7 @@ class EventRing:
 
     def __init__(self, folder: Path, files: Sequence[str]) -> None:
         self._files = files
-        path = folder / "hawse_events"
+        path = folder / pins.EVENTS
         try:
             fd = bpf_syscalls.open_pinned(path)
             try:

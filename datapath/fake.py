@@ -32,7 +32,7 @@ from datapath.service_maps import require_fitting
 from datapath.sweep import Swept
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError, HawseError
-from model.ids import EndpointId
+from model.ids import EndpointId, IdentityId
 
 
 class FakeDatapath:
@@ -116,6 +116,12 @@ class FakeDatapath:
         self._require_started("local_endpoints")
         with self._lock:
             return list(self._endpoints.values())
+
+    def local_identities(self) -> Mapping[EndpointId, IdentityId]:
+        """See :meth:`datapath.api.Datapath.local_identities`."""
+        self._require_started("local_identities")
+        with self._lock:
+            return {ident: local.spec.identity for ident, local in self._endpoints.items() if local.spec}
 
     def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
         """See :meth:`datapath.api.Datapath.replace_remotes`."""

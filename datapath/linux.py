@@ -49,6 +49,7 @@ from datapath.devices import Devices
 from datapath.endpoints import Endpoints
 from datapath.features import probe_features
 from datapath.flow_event import FlowEvents, TrackedConnection
+from datapath.link_removal import LinkRemoval
 from datapath.links import Links
 from datapath.local_addresses import LocalAddresses
 from datapath.maps import DEVICES, TypedMap
@@ -62,7 +63,7 @@ from datapath.routes import Routes
 from datapath.sweep import Swept, sweep_connections, sweep_translations
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError
-from model.ids import EndpointId
+from model.ids import EndpointId, IdentityId
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,8 @@ class LinuxDatapath:
         self._lock = threading.RLock()
         self._netlink = Netlink()
         self._links = Links(self._netlink)
+        self._removing = Netlink()
+        self._removal = LinkRemoval(Links(self._removing).remove)
         self._routes = Routes(self._netlink)
         self._started: _Started | None = None
         self._probed: Sequence[Feature] = ()
@@ -125,10 +128,10 @@ class LinuxDatapath:
             for folder in (*others, *self._pins.other_versions()):
                 pins.remove(folder)
 
-    def programs_compiled(self) -> bool | None:
-        """See :meth:`datapath.api.Datapath.programs_compiled`."""
+    def programs_loaded(self) -> bool | None:
+        """See :meth:`datapath.api.Datapath.programs_loaded`."""
         with self._lock:
-            return self._started.programs.compiled if self._started else None
+            return self._started.programs.loaded if self._started else None
 
     def features(self) -> Sequence[Feature]:
         """See :meth:`datapath.api.Datapath.features`."""
@@ -152,6 +155,11 @@ class LinuxDatapath:
         """See :meth:`datapath.api.Datapath.local_endpoints`."""
         with self._lock:
             return self._opened.endpoints.all()
+
+    def local_identities(self) -> Mapping[EndpointId, IdentityId]:
+        """See :meth:`datapath.api.Datapath.local_identities`."""
+        with self._lock:
+            return self._opened.endpoints.identities()
 
     def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
         """See :meth:`datapath.api.Datapath.replace_remotes`."""
@@ -299,6 +307,7 @@ class LinuxDatapath:
     def destroy(self) -> None:
         """See :meth:`datapath.api.Datapath.destroy`."""
         with self._lock:
+            self._removal.close()
             self._leave_devices()
             own_devices.remove(self._links)
             self._release()
@@ -307,7 +316,9 @@ class LinuxDatapath:
     def close(self) -> None:
         """See :meth:`datapath.api.Datapath.close`."""
         with self._lock:
+            self._removal.close()
             self._release()
+            self._removing.close()
             self._netlink.close()
 
     @property
@@ -324,7 +335,7 @@ class LinuxDatapath:
         with contextlib.ExitStack() as undo:
             opened = programs.open_programs(self._pins, self._program_folder)
             undo.callback(opened.close)
-            maps = OpenMaps(self._pins.maps, source.build(self._pins, self._program_folder).files)
+            maps = OpenMaps(self._pins.maps, source.build(self._program_folder).files)
             undo.pop_all()
         changed = maps.config.raise_places_epoch
         addresses = LocalAddresses(maps.ipcache, changed=changed)
@@ -333,7 +344,13 @@ class LinuxDatapath:
             maps=maps,
             addresses=addresses,
             endpoints=Endpoints(
-                self._netlink, self._links, maps.endpoints, addresses, opened.from_container, changed=changed
+                netlink=self._netlink,
+                links=self._links,
+                removal=self._removal,
+                endpoints=maps.endpoints,
+                addresses=addresses,
+                program_fd=opened.from_container,
+                changed=changed,
             ),
             devices=Devices(self._netlink, self._links, maps.devices),
         )

@@ -1,116 +1,135 @@
-"""The child process that compiles, checks and pins the BPF programs: ``python -m datapath.load --root FOLDER``.
+"""Loads compiled programs and pins them: ``python -m datapath.load --root FOLDER``, or from the agent.
 
-It exists so that the agent never has LLVM in its memory. What it does:
-1) compile through bcc; maps that are pinned already are used, the others are made and pinned;
-2) compare the layout of every map, as the compiler sees it, with :mod:`datapath.abi`;
-3) load every program (the verifier runs), pin them in a temporary folder, and rename that: a build is there complete or
-   not at all.
-
-Exit 0: the build is pinned. Otherwise the last line on standard error is the reason; above it stands what the compiler
-or the verifier said.
+1) Maps that are pinned already are used, the others are made and pinned;
+2) every program is loaded (the verifier runs) and pinned in a temporary folder, which is then renamed: a build is there
+   complete or not at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
+import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from datapath import bpf_syscalls, pins, source
-from datapath.abi import ArrayKey
-from datapath.kernel_shim import kernel_shim
-from datapath.maps import LAYOUTS, MapReference, field_layout
-from datapath.pins import Pins
+from datapath import bpf_syscalls, pins
+from datapath.bytecode import Bytecode, MapShape
+from datapath.pins import Pins, ProgramKind
 from model.errors import AbiMismatch, HawseError, ProgramLoadError
 
-EXIT_ABI_MISMATCH = 3
 
-
-def load(where: Pins, folder: Path = source.FOLDER) -> None:
-    """Compile and pin the programs below ``where``.
+def load(where: Pins, build: Bytecode) -> None:
+    """Load and pin a build below ``where``; does nothing to one that is there.
 
     Raises:
-        ProgramLoadError: compiler or verifier refused; their words are on standard error.
-        AbiMismatch: a map's layout is not what the generated module says.
+        ProgramLoadError: the kernel refused; the verifier's words are in its ``log``.
+        AbiMismatch: a pinned map is another one than the programs were compiled for.
     """
-    text = source.build(where, folder)
     where.maps.mkdir(parents=True, exist_ok=True)
-    with kernel_shim() as headers:
-        os.environ["BCC_KERNEL_SOURCE"] = str(headers)
-        module = _compile(text)
-        _check_layouts(module)
-        _pin_programs(module, where, text.digest)
+    with contextlib.ExitStack() as opened:
+        descriptors: dict[str, int] = {}
+        for shape in build.maps:
+            descriptors[shape.name] = _map(where, shape, descriptors)
+            opened.callback(os.close, descriptors[shape.name])
+        _pin_programs(where, build, descriptors)
 
 
-def _compile(text: source.Source) -> Any:
-    from bcc import BPF  # noqa: PLC0415 LLVM is loaded only where it is used
-
+def _map(where: Pins, shape: MapShape, descriptors: Mapping[str, int]) -> int:
+    """Open or make a map; the caller closes it."""
+    if shape.name in pins.OF_ONE_BUILD:
+        return _make(shape, descriptors)
+    path = where.maps / shape.name
+    with contextlib.suppress(FileNotFoundError):
+        fd = bpf_syscalls.open_pinned(path)
+        info = bpf_syscalls.map_info(fd)
+        found = (info.map_type, info.key_bytes, info.value_bytes)
+        if found != (shape.map_type, shape.key_bytes, shape.value_bytes):
+            os.close(fd)
+            raise AbiMismatch(
+                f"pinned map {path} has type, key and value bytes {found}, this version of hawse wants "
+                f"{(shape.map_type, shape.key_bytes, shape.value_bytes)}"
+            )
+        return fd
+    fd = _make(shape, descriptors)
     try:
-        return BPF(text=text.text, cflags=list(text.cflags))
-    except Exception as error:  # bcc raises nothing more specific
-        raise ProgramLoadError(f"compile BPF programs: {error}") from error
+        bpf_syscalls.pin(fd, path)
+    except OSError as error:
+        os.close(fd)
+        raise ProgramLoadError(f"pin map {path}: {error.strerror}") from error
+    return fd
 
 
-def _check_layouts(module: Any) -> None:
-    for name, layout in LAYOUTS.items():
-        table = module[name]
-        # Of a map per CPU bcc gives an array with one value for each.
-        leaf = table.Leaf._type_ if issubclass(table.Leaf, ctypes.Array) else table.Leaf
-        for part, ours, theirs in (("key", layout.key, table.Key), ("value", layout.value, leaf)):
-            if ours in {ArrayKey, MapReference}:
-                continue  # a plain number for the compiler
-            if field_layout(ours) != field_layout(theirs):
-                raise AbiMismatch(
-                    f"{part} of map {name} is {field_layout(theirs)} for the compiler "
-                    f"and {field_layout(ours)} in abi.py: run «make abi»"
-                )
+def _make(shape: MapShape, descriptors: Mapping[str, int]) -> int:
+    try:
+        return bpf_syscalls.create_map(
+            shape.map_type,
+            key_bytes=shape.key_bytes,
+            value_bytes=shape.value_bytes,
+            max_entries=shape.max_entries,
+            name=shape.name[: bpf_syscalls.NAME_LENGTH],
+            flags=shape.flags,
+            inner_map=descriptors[shape.inner] if shape.inner else 0,
+        )
+    except OSError as error:
+        raise ProgramLoadError(f"make map {shape.name}: {error.strerror}") from error
 
 
-def _pin_programs(module: Any, where: Pins, digest: str) -> None:
-    target = where.programs(digest)
+def _pin_programs(where: Pins, build: Bytecode, descriptors: Mapping[str, int]) -> None:
+    target = where.programs(build.digest)
     unfinished = target.with_name(f"{target.name}-unfinished-{os.getpid()}")
     unfinished.mkdir()
     try:
-        _fill_stages(module, unfinished)
+        _fill_stages(build, descriptors, unfinished)
         for name, kind in pins.PROGRAMS.items():
             if kind.optional and not bpf_syscalls.program_loads(kind.program_type, hook=kind.hook):
                 continue
-            bpf_syscalls.pin(_load_program(module, name, kind), unfinished / name)
+            fd = _load_program(build, name, kind, descriptors)
+            try:
+                bpf_syscalls.pin(fd, unfinished / name)
+            finally:
+                os.close(fd)
         if not target.exists():
             unfinished.rename(target)
     finally:
         pins.remove(unfinished)
 
 
-def _fill_stages(module: Any, folder: Path) -> None:
-    array = module[pins.STAGE_ARRAY].map_fd
+def _fill_stages(build: Bytecode, descriptors: Mapping[str, int], folder: Path) -> None:
+    array = descriptors[pins.STAGE_ARRAY]
     bpf_syscalls.pin(array, folder / pins.STAGE_ARRAY)
     for number, name in enumerate(pins.STAGES):
-        program = _load_program(module, name, pins.ProgramKind.INTERFACE)
-        bpf_syscalls.map_update(array, number.to_bytes(4, sys.byteorder), program.to_bytes(4, sys.byteorder))
+        fd = _load_program(build, name, ProgramKind.INTERFACE, descriptors)
+        try:
+            bpf_syscalls.map_update(array, number.to_bytes(4, sys.byteorder), fd.to_bytes(4, sys.byteorder))
+        finally:
+            os.close(fd)
 
 
-def _load_program(module: Any, name: str, kind: pins.ProgramKind) -> int:
+def _load_program(build: Bytecode, name: str, kind: ProgramKind, descriptors: Mapping[str, int]) -> int:
+    instructions = build.programs[name].linked(descriptors)
     try:
-        return int(module.load_func(name, kind.program_type, attach_type=kind.hook).fd)
-    except Exception as error:  # bcc raises nothing more specific
-        raise ProgramLoadError(f"load BPF program {name}: {error}") from error
+        return bpf_syscalls.load_program(kind.program_type, name, instructions, hook=kind.hook)
+    except OSError as error:
+        log = bpf_syscalls.verifier_log(kind.program_type, name, instructions, hook=kind.hook)
+        raise ProgramLoadError(f"load BPF program {name}: {error.strerror}", log=log) from error
 
 
 def main() -> int:
     """Run as a program."""
     parser = argparse.ArgumentParser(prog="python -m datapath.load", description=__doc__)
     parser.add_argument("--root", type=Path, default=pins.DEFAULT_ROOT, help="folder in a BPF file system")
-    parser.add_argument("--source", type=Path, default=source.FOLDER, help="folder of the C files")
+    parser.add_argument("file", type=Path, help="what «python -m datapath.compile» wrote")
     arguments = parser.parse_args()
     try:
-        load(Pins(arguments.root), arguments.source)
+        load(Pins(arguments.root), Bytecode.read(arguments.file))
+    except ProgramLoadError as error:
+        print(error.log, error, sep="\n", file=sys.stderr)  # noqa: T201
+        return 1
     except HawseError as error:
-        print(error, file=sys.stderr)  # noqa: T201 the parent reads it
-        return EXIT_ABI_MISMATCH if isinstance(error, AbiMismatch) else 1
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 

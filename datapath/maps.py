@@ -97,6 +97,8 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_devices": DEVICES,
     "hawse_routed": ROUTED,
 })  # fmt: skip
+TEMPLATES: Final[Mapping[str, str]] = MappingProxyType({"hawse_tables": "hawse_table"})
+"""Maps of maps, and what those in them look like."""
 
 
 def field_layout(struct: type[ctypes.Structure]) -> tuple[tuple[str, int, int], ...]:

@@ -75,6 +75,10 @@ STAGES: Final = (
 """Programs that others go on with, in the order of ``enum stage``; nothing runs them otherwise."""
 STAGE_ARRAY: Final = "hawse_stages"
 """The array of the stages, pinned with the programs of its build: it is emptied when nobody has it open."""
+EVENTS: Final = "hawse_events"
+"""The ring of reports."""
+OF_ONE_BUILD: Final = frozenset({STAGE_ARRAY, "hawse_handover"})
+"""Maps that each build has for itself; all others outlive it."""
 DEFAULT_ROOT: Final = Path("/sys/fs/bpf/hawse")
 
 _VERSION: Final = re.compile(r"v\d+")

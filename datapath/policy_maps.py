@@ -60,6 +60,8 @@ class PolicyMaps:
         self._identities = identities
         self._prefixes = prefixes
         self._known: PolicyTable | None = None
+        self._applied: PolicyTable | None = None
+        """What was asked for last; while :attr:`_known` is known, the maps say that."""
         self.unsettled = True
 
     def apply(self, table: PolicyTable) -> None:
@@ -71,6 +73,8 @@ class PolicyMaps:
             DatapathError: the kernel refused. What was begun has been undone, or it is read from the maps the next
                 time.
         """
+        if self._known is not None and table is self._applied:
+            return
         wanted = _storable(table)
         if self._known is None:
             self._known = self._read()
@@ -86,7 +90,7 @@ class PolicyMaps:
         self.unsettled |= bool(change)
         self._known = None
         self._finish(change)
-        self._known = wanted
+        self._known, self._applied = wanted, table
 
     def entries(self) -> Mapping[PolicyKey, PolicyVerdict]:
         """Read all entries from the kernel."""

@@ -1,4 +1,8 @@
-"""The build of the BPF programs that this agent wants: found where it is pinned, or made by the child process."""
+"""The build of the BPF programs that this agent wants: found where it is pinned, or loaded.
+
+The plugin comes with it compiled. Where the source has been changed since, as in a checkout, a child process compiles
+it first.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from datapath import bpf_syscalls, load, pins, source
+from datapath import bpf_syscalls, pins, source
+from datapath.bytecode import Bytecode
+from datapath.compile import EXIT_ABI_MISMATCH
+from datapath.load import load
 from datapath.pins import Pins
 from model.errors import AbiMismatch, DatapathError, ProgramLoadError
 
 log = logging.getLogger(__name__)
 
-_LOAD_TIMEOUT_S: Final = 240
-"""Some seconds of work, of which a host that is busy at its start may make minutes."""
+_COMPILE_TIMEOUT_S: Final = 240
+"""Some seconds of work, of which a busy host may make minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +35,8 @@ class Programs:
     """Open programs of one build."""
 
     digest: str
-    compiled: bool
-    """Whether they were compiled just now; False when they were pinned already."""
+    loaded: bool
+    """Whether they were loaded just now; False when they were pinned already."""
     from_container: int
     from_host: int
     from_overlay: int
@@ -53,18 +60,20 @@ class Programs:
 
 
 def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
-    """Open the build of the current source; compile it first when it is not pinned.
+    """Open the build of the current source; load it first when it is not pinned.
 
     Raises:
         ProgramLoadError: it does not compile or load.
         AbiMismatch: a map that is pinned has another layout.
     """
-    digest = source.build(where, folder).digest
+    digest = source.build(folder).digest
     pinned = where.programs(digest)
     required = [name for name, kind in pins.PROGRAMS.items() if not kind.optional]
     missing = not all((pinned / name).exists() for name in required)
     if missing:
-        _load(where, folder)
+        started = time.monotonic()
+        load(where, _compiled(folder, digest))
+        log.info("BPF programs loaded", extra={"seconds": round(time.monotonic() - started, 3)})
     try:
         fds = {name: bpf_syscalls.open_pinned(pinned / name) for name in required}
         for_sockets = {
@@ -72,15 +81,22 @@ def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
             for name, kind in pins.PROGRAMS.items()
             if kind.optional and (pinned / name).exists()
         }
-        return Programs(digest=digest, compiled=missing, for_sockets=for_sockets, **fds)
+        return Programs(digest=digest, loaded=missing, for_sockets=for_sockets, **fds)
     except OSError as error:
         raise DatapathError(str(error.strerror)) from error
 
 
-def _load(where: Pins, folder: Path) -> None:
-    """Run the child process; it compiles and pins."""
+def _compiled(folder: Path, digest: str) -> Bytecode:
+    """The compiled programs; a child process makes them where they are not."""
+    file = source.compiled_file(folder, digest)
+    if not file.exists():
+        _compile(folder)
+    return Bytecode.read(file)
+
+
+def _compile(folder: Path) -> None:
     started = time.monotonic()
-    command = [sys.executable, "-m", "datapath.load", "--root", str(where.root), "--source", str(folder)]
+    command = [sys.executable, "-m", "datapath.compile", "--source", str(folder)]
     try:
         done = subprocess.run(  # noqa: S603 our own module
             command,
@@ -88,16 +104,16 @@ def _load(where: Pins, folder: Path) -> None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_LOAD_TIMEOUT_S,
+            timeout=_COMPILE_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ProgramLoadError(f"BPF programs were not compiled and loaded in {_LOAD_TIMEOUT_S} s") from error
+        raise ProgramLoadError(f"BPF programs were not compiled in {_COMPILE_TIMEOUT_S} s") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         first_error = next((f" ({line.strip()})" for line in lines if "error:" in line), "")
         reason = lines[-1] + first_error
-        if done.returncode == load.EXIT_ABI_MISMATCH:
+        if done.returncode == EXIT_ABI_MISMATCH:
             raise AbiMismatch(reason)
         raise ProgramLoadError(reason, log=done.stderr)
     log.info("BPF programs compiled", extra={"seconds": round(time.monotonic() - started, 3)})

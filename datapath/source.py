@@ -7,7 +7,8 @@ How it works:
    the number of that file (its place in :attr:`Source.files`), so that a report of the kernel can name the line too;
 3) a digest over text and options names the build: equal digest, nothing to compile.
 
-All programs are one text, so that they are compiled and checked at once.
+All programs are one text, so that they are compiled and checked at once. Nothing of the machine is in it: the same
+source has the same digest everywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from datapath.pins import Pins
 from model.errors import ProgramLoadError
 
 FOLDER: Final = Path(__file__).parent / "bpf"
@@ -58,7 +58,12 @@ class Source:
     """The files in the order in which they are included; a report's file number is the place in here."""
 
 
-def build(pins: Pins, folder: Path = FOLDER) -> Source:
+def compiled_file(folder: Path, digest: str) -> Path:
+    """Where a build of the C files in a folder is kept; see :mod:`datapath.bytecode`."""
+    return folder / "compiled" / f"{digest}.json"
+
+
+def build(folder: Path = FOLDER) -> Source:
     """Read and inline the program files.
 
     Raises:
@@ -66,11 +71,9 @@ def build(pins: Pins, folder: Path = FOLDER) -> Source:
     """
     seen: dict[Path, int] = {}
     text = "".join(_inline(folder / name, folder, seen) for name in FILES)
-    # All constants that the programs get from here, in one place.
-    cflags = (*CFLAGS, f'-DHAWSE_MAPS="{pins.maps}"')
-    digest = hashlib.blake2b("\0".join((text, *cflags)).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b("\0".join((text, *CFLAGS)).encode(), digest_size=8).hexdigest()
     files = tuple(str(path.relative_to(folder)) for path in seen)
-    return Source(text=text, cflags=cflags, digest=digest, files=files)
+    return Source(text=text, cflags=CFLAGS, digest=digest, files=files)
 
 
 def _inline(path: Path, folder: Path, seen: dict[Path, int]) -> str:

@@ -79,16 +79,27 @@ class Delivery(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._say_what_is_delivered()
                 while not self._stopping and not (due := self._due()):
-                    if not any(subscription.pending for subscription in self._subscriptions):
-                        self._delivered = self._offered
-                        self._changed.notify_all()
                     self._changed.wait(self._until_retry_s())
+                    self._say_what_is_delivered()
                 if self._stopping:
                     return
+                generation = self._offered
                 batches = [(subscription, subscription.take()) for subscription in due]
             for subscription, changes in batches:
-                self._deliver(subscription, changes)
+                if self._deliver(subscription, changes):
+                    subscription.reached = generation
+
+    def _say_what_is_delivered(self) -> None:
+        """Called between deliveries: what is not pending has been taken."""
+        for subscription in self._subscriptions:
+            if not subscription.pending:
+                subscription.reached = self._offered
+        reached = min((subscription.reached for subscription in self._subscriptions), default=self._offered)
+        if reached != self._delivered:
+            self._delivered = reached
+            self._changed.notify_all()
 
     def _due(self) -> list[_Subscription[T]]:
         now = time.monotonic()
@@ -99,7 +110,7 @@ class Delivery(Generic[T]):
         waits = [max(0.0, each.not_before - now) for each in self._subscriptions if each.pending]
         return min(waits, default=None)
 
-    def _deliver(self, subscription: _Subscription[T], changes: Sequence[Change[T]]) -> None:
+    def _deliver(self, subscription: _Subscription[T], changes: Sequence[Change[T]]) -> bool:
         try:
             subscription.on_change(changes)
         except Exception:
@@ -118,8 +129,9 @@ class Delivery(Generic[T]):
                     "retry_in_s": round(delay_s, 3),
                 },
             )
-        else:
-            subscription.failures = 0
+            return False
+        subscription.failures = 0
+        return True
 
 
 class _Subscription(Generic[T]):
@@ -128,6 +140,8 @@ class _Subscription(Generic[T]):
         self.pending: dict[str, Change[T]] = {}
         self.failures = 0
         self.not_before = 0.0
+        self.reached = 0
+        """All changes up to this generation were taken."""
 
     def merge(self, changes: Sequence[Change[T]]) -> None:
         """Add later changes to what is pending."""

@@ -69,8 +69,8 @@ class DatapathDocument:
     tunnel_port: int
     mtu_bytes: Annotated[int, Meta(description="MTU of container interfaces that ask for no other.")]
     programs: Annotated[
-        Literal["compiled", "adopted", "none"],
-        Meta(description="Whether this agent compiled the BPF programs or found them pinned and unchanged."),
+        Literal["loaded", "adopted", "none"],
+        Meta(description="Whether this agent loaded the BPF programs or found them pinned and unchanged."),
     ]
     features: list[FeatureDocument]
 

@@ -48,9 +48,9 @@ class Scope(enum.StrEnum):
 class ProgramOrigin(enum.StrEnum):
     """Where the BPF programs that run now came from when this agent started."""
 
-    COMPILED = "compiled"
+    LOADED = "loaded"
     ADOPTED = "adopted"
-    """They were pinned already and built from the same source: nothing was compiled."""
+    """They were pinned already and built from the same source: nothing was loaded."""
     NONE = "none"
     """There are none (yet): a problem of the status says why."""
 

@@ -3,7 +3,7 @@
 Order at start:
 
 1. the views of the store begin to follow it, for as long as it takes;
-2. the underlay is found and the datapath made to stand: pinned programs are adopted, else compiled in a child process;
+2. the underlay is found and the datapath made to stand: pinned programs are adopted, else loaded;
 3. the node registers itself and its peers are programmed;
 4. the collection of what was left behind begins.
 

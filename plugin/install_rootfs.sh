@@ -21,9 +21,8 @@ forget_packages() {
 }
 
 runtime() {
-    # python3-bpfcc brings libbcc and the LLVM it was built with. linux-libc-dev has the kernel's user-space headers that
-    # the BPF programs include, so no headers are asked of the host. libbpf pins and opens what bcc has loaded.
-    install_packages python3 python3-bpfcc libbpf1 linux-libc-dev etcd-server
+    # libbpf loads the BPF programs, which are compiled when the plugin is built.
+    install_packages python3 libbpf1 etcd-server
     forget_packages
 
     rm -rf /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion
@@ -33,9 +32,6 @@ runtime() {
     # Parts of the standard library that need a display, or install packages.
     rm -rf /usr/lib/python3.*/idlelib /usr/lib/python3.*/tkinter /usr/lib/python3.*/turtledemo /usr/lib/python3.*/ensurepip \
         /usr/lib/python3.*/test /usr/lib/python3.*/pydoc_data
-    # Headers of devices and of other subsystems; linux/, asm/ and asm-generic/ are what BPF programs include.
-    rm -rf /usr/include/drm /usr/include/sound /usr/include/video /usr/include/xen /usr/include/rdma /usr/include/scsi \
-        /usr/include/mtd /usr/include/misc /usr/include/regulator /usr/include/cxl /usr/include/fwctl
     # systemd's units and catalogues come with libraries; nothing here starts a service manager.
     rm -rf /usr/lib/systemd /etc/systemd /var/lib/etcd /var/lib/systemd /usr/bin/etcdutl
 }
@@ -68,7 +64,7 @@ application() {
     done
     # The mount points of config.json.
     mkdir -p /data /host/run /host/etc/opt /host/sys/fs/cgroup /run/docker/plugins
-    PYTHONDONTWRITEBYTECODE=1 python3 -c 'import bcc, flask, google.protobuf, grpc, gunicorn, msgspec, pyetcd, pyroute2'
+    PYTHONDONTWRITEBYTECODE=1 python3 -c 'import flask, google.protobuf, grpc, gunicorn, msgspec, pyetcd, pyroute2'
 }
 
 step=$1

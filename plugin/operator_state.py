@@ -242,7 +242,7 @@ def packet_reason(wanted: ServiceTranslation, features: Sequence[Feature]) -> st
 
 
 def _origin(datapath: Datapath) -> ProgramOrigin:
-    compiled = datapath.programs_compiled()
-    if compiled is None:
+    loaded = datapath.programs_loaded()
+    if loaded is None:
         return ProgramOrigin.NONE
-    return ProgramOrigin.COMPILED if compiled else ProgramOrigin.ADOPTED
+    return ProgramOrigin.LOADED if loaded else ProgramOrigin.ADOPTED

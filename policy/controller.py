@@ -95,7 +95,6 @@ class PolicyController:
         self._dirty = True
         self._dirty_since_s: float | None = None
         self._policies_written = True
-        self._endpoints_changed = True
         self._stopping = False
         self._looked_at_s = 0.0
         self._pending_since_s: float | None = None
@@ -210,7 +209,6 @@ class PolicyController:
     def resync(self) -> None:
         """Look at everything as soon as possible."""
         with self._changed:
-            self._endpoints_changed = True
             self._mark()
 
     def _is_ready(self, identity: IdentityId) -> bool:
@@ -237,11 +235,16 @@ class PolicyController:
                 self._mark()
 
     def _on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
-        here = any(change.key.startswith(self._own_prefix) for change in changes)
-        if here or any(self._tells_labels(change.new) for change in changes):
+        if any(self._concerns(change) for change in changes):
             with self._changed:
-                self._endpoints_changed = self._endpoints_changed or here
                 self._mark()
+
+    def _concerns(self, change: Change[Endpoint]) -> bool:
+        """Whether policy has to look; where an endpoint is used and which ports lead to it is nothing to it."""
+        old, new = change.old, change.new
+        if old is not None and new is not None and (old.identity, old.labels) == (new.identity, new.labels):
+            return False
+        return change.key.startswith(self._own_prefix) or self._tells_labels(new)
 
     def _tells_labels(self, endpoint: Endpoint | None) -> bool:
         """Whether an endpoint's record is the only place that says what its identity is."""
@@ -273,8 +276,6 @@ class PolicyController:
         with self._changed:
             left_s = self._looked_at_s + self._resync_s - self._clock.monotonic_s()
             self._changed.wait_for(lambda: self._stopping or self._dirty, max(0.0, left_s))
-            if self._clock.monotonic_s() >= self._looked_at_s + self._resync_s:
-                self._endpoints_changed = True
             return not self._stopping
 
     def _apply(self) -> None:
@@ -282,10 +283,7 @@ class PolicyController:
             self._dirty = False
             self._pending_since_s, self._dirty_since_s = self._dirty_since_s, None
             policies_written, self._policies_written = self._policies_written, False
-            endpoints_changed, self._endpoints_changed = self._endpoints_changed, False
-        if endpoints_changed:
-            self._looked_at_s = self._clock.monotonic_s()
-            self._gatherer.forget_kernel()
+        self._looked_at_s = self._clock.monotonic_s()
         if policies_written:
             # Read before the policies are: whatever was written up to here is in what is compiled.
             self._target_revision = self._views.policies.revision
@@ -347,7 +345,7 @@ class PolicyController:
         )
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._dirty, delay_s)
-            self._dirty = self._endpoints_changed = True
+            self._dirty = True
             self._dirty_since_s = self._pending_since_s or self._dirty_since_s
 
     def _publish(self, problem: str) -> None:

@@ -1,7 +1,7 @@
 """Gathers what is compiled: the policies of the cluster, its identities, and which of them this node has.
 
-1. Policies are the documents and the short forms of all identities; both keep their objects while they do not change,
-   so that comparing one gathering with the next is cheap.
+1. Policies are the documents and the short forms of all identities. Everything is worked out anew only when what it
+   comes from has changed, and is the same object until then: an endpoint more costs nothing of what there is already.
 2. Labels of an identity come from its record; while that is not known (deleted by hand, or not seen yet), from an
    endpoint that has it.
 3. An identity is of this node while an endpoint's record or an interface in the kernel says so, while it was asked for
@@ -15,18 +15,19 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from datapath.api import Datapath
 from kvstore import keys
-from kvstore.watcher import Entry, View
+from kvstore.watcher import View
 from model.addresses import IPNetwork
 from model.clock import Clock
 from model.endpoints import Endpoint
-from model.identities import is_cluster_identity
-from model.ids import IDENTITY_INIT, EndpointId, IdentityId, NodeName
+from model.ids import IDENTITY_INIT, IdentityId, NodeName
 from model.labels import Labels
 from model.policies import Policy, PolicyMode
+from policy.endpoint_index import EndpointIndex
+from policy.kept import Kept
 from policy.policy_inputs import PolicyInputs
 from policy.prefix_cover import prefixes_of
 from policy.prefix_identities import PrefixIdentities
@@ -34,6 +35,7 @@ from policy.short_form import ShortForm, short_form
 from policy.views import PolicyEntry, PolicyViews
 
 LINGER_S: Final = 60.0
+_DELIVERED_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,88 +80,99 @@ class InputGatherer:
         self._datapath = datapath
         self._views = views
         self._endpoints = endpoints
-        self._own_prefix = keys.endpoints_of(node)
+        self._node = node
         self._mode = mode
         self._audit = audit
         self._clock = clock
         self._lock = threading.Lock()
         self._expected: dict[IdentityId, float] = {}
         self._local_until: dict[IdentityId, float] = {}
-        self._in_kernel: Mapping[EndpointId, IdentityId] | None = None
-        self._short_forms: dict[IdentityId, tuple[Labels, ShortForm]] = {}
+        self._index = EndpointIndex(node)
+        self._documents: Kept[_Documents] = Kept()
+        self._identities: Kept[Mapping[IdentityId, Labels]] = Kept()
+        self._short_forms: Kept[Mapping[IdentityId, _Read]] = Kept()
+        self._policies: Kept[_Policies] = Kept()
         self._numbers: PrefixIdentities | None = None
+        endpoints.subscribe(self._index.on_endpoints)
 
     def expect(self, identity: IdentityId) -> None:
         """Count an identity as one of this node although nothing has it yet. From any thread."""
         with self._lock:
             self._expected[identity] = self._clock.monotonic_s() + LINGER_S
 
-    def forget_kernel(self) -> None:
-        """Read the interfaces of this host again the next time."""
-        self._in_kernel = None
-
     def gather(self) -> Gathered:
-        """Read everything.
+        """Read everything; what has not changed costs next to nothing.
 
         Raises:
             DatapathError: the kernel did not answer.
             Exhausted: policies name more prefixes than there are numbers.
         """
-        if self._in_kernel is None:
-            self._in_kernel = {
-                local.endpoint_id: local.spec.identity for local in self._datapath.local_endpoints() if local.spec
-            }
-        documents = {entry.value.name: entry.value for _, entry in sorted(self._views.policies.items().items())}
-        endpoints = self._endpoints.items()
-        identities = self._labels(endpoints)
-        short_forms = self._read_short_forms(identities)
-        policies = [entry.policy for entry in documents.values()]
-        policies += [short.policy for short in short_forms.values() if short.policy is not None]
-        here = self._here(endpoints)
+        documents = self._documents.get(_basis(self._views.policies), self._read_documents)
+        index = self._told_index()
+        identities = self._identities.get(
+            (index, index.labels_version, *_basis(self._views.identities)), lambda: self._labels(index)
+        )
+        short_forms = self._short_forms.get(
+            (self._identities.version,), lambda: _read_short_forms(identities, self._short_forms.latest or {})
+        )
+        policies = self._policies.get(
+            (self._documents.version, self._short_forms.version), lambda: self._all_policies(documents, short_forms)
+        )
+        here = self._here(index)
         inputs = PolicyInputs(
-            policies=tuple(policies),
+            policies=policies.policies,
             identities=identities,
             local=self._local(here),
             mode=self._mode,
             audit=self._audit,
-            prefix_identities=self._number(tuple(policies)),
-            revisions={entry.name: entry.revision for entry in documents.values()},
+            prefix_identities=policies.prefix_identities,
+            revisions=documents.revisions,
         )
         return Gathered(
             inputs=inputs,
-            entries=documents,
+            entries=documents.entries,
             here=here,
-            problems=tuple(f"policy {entry.name}: {entry.problem}" for entry in documents.values() if entry.problem),
-            label_problems={number: short.problems for number, short in short_forms.items() if short.problems},
+            problems=documents.problems,
+            label_problems=policies.label_problems,
         )
 
-    def _labels(self, endpoints: Mapping[str, Entry[Endpoint]]) -> Mapping[IdentityId, Labels]:
-        found = {keys.parse_identity(key): entry.value.labels for key, entry in self._views.identities.items().items()}
-        for _, entry in sorted(endpoints.items()):
-            endpoint = entry.value
-            if endpoint.labels is not None and is_cluster_identity(endpoint.identity):
-                found.setdefault(endpoint.identity, endpoint.labels)
-        return dict(sorted(found.items()))
+    def _read_documents(self) -> _Documents:
+        entries = {entry.value.name: entry.value for _, entry in sorted(self._views.policies.items().items())}
+        return _Documents(
+            entries=entries,
+            revisions={entry.name: entry.revision for entry in entries.values()},
+            problems=tuple(f"policy {entry.name}: {entry.problem}" for entry in entries.values() if entry.problem),
+        )
 
-    def _read_short_forms(self, identities: Mapping[IdentityId, Labels]) -> Mapping[IdentityId, ShortForm]:
-        known, self._short_forms = self._short_forms, {}
-        for number, labels in identities.items():
-            before = known.get(number)
-            same = before is not None and before[0] == labels
-            self._short_forms[number] = before if before and same else (labels, short_form(number, labels))
-        return {number: short for number, (_, short) in self._short_forms.items()}
+    def _told_index(self) -> EndpointIndex:
+        """What the view of endpoints shows now: the index, once it has been told of all."""
+        if self._endpoints.wait_delivered(self._endpoints.revision, _DELIVERED_S):
+            return self._index
+        endpoints = {key: entry.value for key, entry in self._endpoints.items().items()}
+        return EndpointIndex.of(self._node, endpoints)
 
-    def _here(self, endpoints: Mapping[str, Entry[Endpoint]]) -> Mapping[IdentityId, int]:
+    def _labels(self, index: EndpointIndex) -> Mapping[IdentityId, Labels]:
         recorded = {
-            entry.value.endpoint_id: entry.value.identity
-            for key, entry in endpoints.items()
-            if key.startswith(self._own_prefix)
+            keys.parse_identity(key): entry.value.labels for key, entry in self._views.identities.items().items()
         }
-        kernel = self._in_kernel or {}
-        counts: Counter[IdentityId] = Counter()
-        for ident in recorded.keys() | kernel.keys():
-            # The two differ while an identity is being changed; the endpoint is judged by either.
-            counts.update({places[ident] for places in (recorded, kernel) if ident in places})
+        return dict(sorted({**index.labels(), **recorded}.items()))
+
+    def _all_policies(self, documents: _Documents, short_forms: Mapping[IdentityId, _Read]) -> _Policies:
+        policies = (
+            *(entry.policy for entry in documents.entries.values()),
+            *(short.policy for _, short in short_forms.values() if short.policy is not None),
+        )
+        return _Policies(
+            policies=policies,
+            prefix_identities=self._number(policies),
+            label_problems={number: short.problems for number, (_, short) in short_forms.items() if short.problems},
+        )
+
+    def _here(self, index: EndpointIndex) -> Mapping[IdentityId, int]:
+        recorded, kernel = index.here(), self._datapath.local_identities()
+        counts: Counter[IdentityId] = Counter(recorded.values())
+        # The two differ while an identity is being changed; the endpoint is judged by either.
+        counts.update(identity for ident, identity in kernel.items() if recorded.get(ident) != identity)
         return counts
 
     def _local(self, here: Mapping[IdentityId, int]) -> frozenset[IdentityId]:
@@ -175,3 +188,41 @@ class InputGatherer:
         if self._numbers is None:
             self._numbers = PrefixIdentities(self._datapath.policy_prefixes())
         return self._numbers.assign(prefixes_of(policies))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Documents:
+    """What the store has of policies."""
+
+    entries: Mapping[str, PolicyEntry]
+    revisions: Mapping[str, int]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policies:
+    """Documents and short forms together."""
+
+    policies: tuple[Policy, ...]
+    prefix_identities: Mapping[IPNetwork, int]
+    label_problems: Mapping[IdentityId, tuple[str, ...]]
+
+
+_Read: TypeAlias = tuple[Labels, ShortForm]
+"""Labels, and what they say of policy."""
+
+
+def _read_short_forms(
+    identities: Mapping[IdentityId, Labels], known: Mapping[IdentityId, _Read]
+) -> Mapping[IdentityId, _Read]:
+    found = {}
+    for number, labels in identities.items():
+        before = known.get(number)
+        same = before is not None and before[0] == labels
+        found[number] = before if before and same else (labels, short_form(number, labels))
+    return found
+
+
+def _basis(view: View[Any]) -> tuple[int, int]:
+    """Differs whenever what the view shows differs. Read it before the view: what is newer then is read again."""
+    return view.resyncs, view.revision

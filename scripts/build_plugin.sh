@@ -59,6 +59,13 @@ import_base_image() {
     tar --create --directory "$BASE" --one-file-system . | docker import - "$BASE_IMAGE" >/dev/null
 }
 
+# The BPF programs, by this host's compiler; whoever runs the plugin has none.
+compile_programs() {
+    say "compiling the BPF programs"
+    /usr/bin/python3 -m datapath.compile >/dev/null || fail "the BPF programs were not compiled: it takes root, Python 3.11," \
+        "and the packages python3-bpfcc and linux-libc-dev"
+}
+
 build_with_docker() {
     docker image inspect "$BASE_IMAGE" >/dev/null 2>&1 || docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1 ||
         import_base_image
@@ -149,10 +156,12 @@ fi
 
 case "${1:-}" in
 --docker)
+    compile_programs
     fetch_wheels
     build_with_docker
     ;;
 --chroot)
+    compile_programs
     fetch_wheels
     build_in_chroot
     ;;

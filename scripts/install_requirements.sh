@@ -7,10 +7,10 @@
 #   install_requirements.sh --test     and everything that the checks and the tests need, engine included
 set -eu
 
-BUILD='ca-certificates debootstrap iproute2 make python3 python3-venv'
+BUILD='ca-certificates debootstrap iproute2 linux-libc-dev make python3 python3-bpfcc python3-venv'
 ENGINE='docker.io iptables'
 TEST='bpftool busybox-static clang clang-format curl etcd-client etcd-server git iperf3 iputils-ping kmod libc6-dev
-    linux-libc-dev nftables openssl procps python3-bpfcc tcpdump util-linux vagrant'
+    nftables openssl procps sockperf tcpdump util-linux vagrant'
 
 case ${1-} in
     '') wanted=$BUILD ;;

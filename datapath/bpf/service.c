@@ -83,12 +83,12 @@ static __always_inline int choose_backend(const struct config_value *config,
 }
 
 /*
- * Nobody has the address, now. Who was on the way to somebody there is told, also when it asks once
- * more to be let in; anybody else may be early.
+ * Nobody has the address, now. Who was on the way to somebody there is told, and so is who asks for
+ * the second time to be let in; the first time it may be early.
  */
 static __always_inline int to_nobody(struct __sk_buff *skb, const struct flow *flow)
 {
-	if (flow->protocol == IPPROTO_TCP && is_tracked(flow))
+	if (flow->protocol == IPPROTO_TCP && (is_tracked(flow) || asks_again(flow)))
 		return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
 	return DROP(DROP_UNKNOWN_L3_TARGET);
 }

@@ -136,6 +136,20 @@ def test_removed_endpoint_is_gone_and_may_be_removed_again(datapath: Datapath) -
     assert not datapath.local_endpoints()
 
 
+def test_identities_of_endpoints_are_what_they_are_judged_as(datapath: Datapath) -> None:
+    one, other = (an_endpoint(address, identity=IdentityId(300)) for address in ("10.5.0.2", "10.5.0.3"))
+    datapath.ensure_endpoint(one)
+    datapath.ensure_endpoint(other)
+    assert {one.endpoint_id: 300, other.endpoint_id: 300} == datapath.local_identities()
+
+    datapath.ensure_endpoint(dataclasses.replace(one, identity=IdentityId(301)))
+    datapath.remove_endpoint(other.endpoint_id)
+
+    assert {one.endpoint_id: 301} == datapath.local_identities()
+    datapath.start(CONFIG)
+    assert {one.endpoint_id: 301} == datapath.local_identities()
+
+
 def test_unknown_endpoint_may_be_removed(datapath: Datapath) -> None:
     datapath.remove_endpoint(EndpointId("f" * 64))
 

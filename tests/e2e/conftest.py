@@ -102,7 +102,7 @@ def pair(testbed: Testbed) -> Iterator[tuple[Node, Node]]:
 
 
 @pytest.fixture(scope="session")
-def swarm_of_three(testbed: Testbed) -> Iterator[list[Node]]:
+def managers(testbed: Testbed) -> Iterator[list[Node]]:
     """Three managers with an etcd of three members; hawse was enabled after the Swarm was formed."""
     etcd: EtcdMembers = testbed.etcd("swarm", 3)
     nodes = [testbed.node(name, etcd=etcd, enable=False) for name in ("s1", "s2", "s3")]
@@ -115,3 +115,10 @@ def swarm_of_three(testbed: Testbed) -> Iterator[list[Node]]:
     yield nodes
     for node in nodes:
         node.machine.power_off()
+
+
+@pytest.fixture(scope="module")
+def swarm_of_three(managers: list[Node]) -> list[Node]:
+    """The managers, whatever the last module did to them well again."""
+    swarm.wait_well(managers)
+    return managers

@@ -49,7 +49,7 @@ def test_tasks_come_back_after_the_engine_was_killed(nodes: list[Node], figures:
     victim.engine.kill()
     victim.engine.start()
     victim.wait_healthy()
-    swarm.wait_ready(first.engine, len(nodes))
+    swarm.wait_well(nodes)
     swarm.wait_running(first.engine, "web", _REPLICAS)
 
     def all_work() -> None:

@@ -13,6 +13,7 @@ from kvstore import keys
 from tests.support import services, swarm, wait
 from tests.support.disturb import disable_and_enable, kill_the_agent, kill_the_worker
 from tests.support.node import Node
+from tests.support.plugin import NAME
 from tests.support.service_load import HoldInBackground, LoadInBackground
 from tests.support.services import Task
 from tests.support.swarm import leader
@@ -127,9 +128,7 @@ def test_services_avoid_a_lost_node_until_it_is_back(
         services.wait_served(others, boxes, "web", servers(replaced))
 
     bring_back(testbed, victim)
-    swarm.wait_ready(first.engine, len(nodes))
-    victim.wait_healthy(timeout_s=_SOON_S)
-    wait.until("nobody is lost", lambda: not first.etcd.entries(keys.LOST), timeout_s=_SOON_S)
+    wait_back(nodes, victim)
     more = services.set_replicas(nodes, "web", 9)
     assert victim.name in {task.node for task in more}
     with services.boxes_on(nodes, _NET) as boxes:
@@ -151,6 +150,14 @@ def test_services_avoid_a_lost_node_until_it_is_back(
     assert broken
     assert {one.how for one in broken} == {"reset"}
     assert all(one.how == "" for one in connections if one.server not in lost)
+
+
+def wait_back(nodes: list[Node], node: Node) -> None:
+    """Wait until Swarm and hawse have a node back, and the Swarm gives it tasks again."""
+    swarm.wait_well(nodes)
+    swarm.wait_driver(leader(nodes).engine, NAME, len(nodes))
+    node.wait_healthy(timeout_s=_SOON_S)
+    wait.until("nobody is lost", lambda: not node.etcd.entries(keys.LOST), timeout_s=_SOON_S)
 
 
 def wait_down(manager: Node, node: Node) -> int:

@@ -95,12 +95,6 @@ def let_write(nodes: list[Node], wanted: Callable[[Node], bool]) -> Node:
     return wait.until("the right manager writes", writes, timeout_s=120, interval_s=0.5)
 
 
-def reachable(nodes: list[Node]) -> int:
-    """How many managers the Swarm has that can be reached."""
-    listed = leader(nodes).engine.run("node", "ls", "--format", "{{.ManagerStatus}}").out.split()
-    return sum(status in {"Leader", "Reachable"} for status in listed)
-
-
 def create(nodes: list[Node], name: str, replicas: int, *, mode: str = "vip") -> None:
     # PID 1 takes no SIGTERM: a task goes on for its grace period, and would be seen if it were not drained.
     leader(nodes).engine(
@@ -211,7 +205,7 @@ def test_another_manager_writes_when_an_engine_is_killed(nodes: list[Node], figu
     finally:
         old.engine.start()
         old.wait_healthy()
-        swarm.wait_ready(leader(nodes).engine, len(nodes))
+        swarm.wait_well(nodes)
         swarm.wait_driver(leader(nodes).engine, NAME, len(nodes))
         # An engine forgets a Swarm's networks when it is killed; what it had of this one would be collected later.
         old.engine("run", "--rm", "--network", _NET, IMAGE, "true")
@@ -253,7 +247,7 @@ def test_another_manager_writes_when_one_is_demoted(nodes: list[Node], figures: 
         f"writing manager demoted: {new.name} instead of {old.name} after {time.monotonic() - started:.1f} s"
     )
     leader(others).engine("node", "promote", old.name)
-    wait.until("all are managers again", lambda: reachable(nodes) == len(nodes), timeout_s=60, interval_s=0.3)
+    swarm.wait_well(nodes)
 
 
 def test_a_host_that_the_swarm_gives_up_is_noted_until_it_is_back(
@@ -278,5 +272,5 @@ def test_a_host_that_the_swarm_gives_up_is_noted_until_it_is_back(
 
     assert noted_s < _NOTED_S
     figures.append(f"host cut off: noted as lost {noted_s:.2f} s after the Swarm says that it is down")
-    swarm.wait_ready(first.engine, len(nodes))
+    swarm.wait_well(nodes)
     lost.wait_healthy()

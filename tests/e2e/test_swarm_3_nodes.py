@@ -235,4 +235,4 @@ def test_a_worker_that_is_cut_off_comes_back(testbed: object, nodes: list[Node],
         assert result.rc == 0, str(result)
 
     wait.until_passes(answered, timeout_s=_PATIENCE_S)
-    swarm.wait_ready(leader(nodes).engine, 3)
+    swarm.wait_well(nodes)

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from datapath import abi, entries, maps, names, source
+from datapath import abi, entries, maps, names, programs, source
 from datapath.api import IpcacheKey, RemoteEndpoint
 from datapath.linux import LinuxDatapath
 from datapath.maps import TypedMap
@@ -66,14 +66,14 @@ def ipcache(node: Node) -> dict[str, abi.IpcacheValue]:
         opened.close()
 
 
-def test_restart_compiles_nothing_and_loses_no_endpoint(
+def test_restart_loads_nothing_and_loses_no_endpoint(
     overlay: Overlay, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = overlay.add_container(node, "10.5.0.2"), overlay.add_container(node, "10.5.0.3")
     before = node.datapath.local_endpoints()
     program = attached_program(node, one.endpoint.host_ifname)
     node.datapath.close()
-    monkeypatch.setattr("sys.executable", "/bin/false")  # the compiler's process cannot run
+    monkeypatch.delattr(programs, "load")
 
     node.datapath = node.another_agent()
     node.datapath.start(node.config)
@@ -189,8 +189,21 @@ def test_folder_outside_a_bpf_file_system_is_refused_with_the_command(overlay: O
     datapath.close()
 
 
-def test_layouts_are_what_the_compiler_sees(bpf_root: Path) -> None:
-    open_programs(Pins(bpf_root / "layouts")).close()  # compares them, see datapath.load
+def test_layouts_are_what_the_compiler_sees(bpf_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bpf"
+    shutil.copytree(source.FOLDER, folder, ignore=shutil.ignore_patterns("compiled"))
+
+    open_programs(Pins(bpf_root / "layouts"), folder).close()  # compares them, see datapath.compile
+
+
+def test_compiled_programs_need_no_compiler(bpf_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_programs(Pins(bpf_root / "first")).close()
+    monkeypatch.setattr("sys.executable", "/bin/false")  # the compiler's process cannot run
+
+    opened = open_programs(Pins(bpf_root / "second"))
+
+    assert opened.loaded
+    opened.close()
 
 
 def test_layout_that_differs_from_the_compilers_is_refused(bpf_root: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -14,6 +15,7 @@ from balancer.maglev import slots_for, table
 from datapath.abi import DropReason
 from datapath.api import Backend, Balancing, Direction, Frontend
 from datapath.policy_table import IdentityFlags, PolicyTable
+from tests.support import wait
 from tests.support.netns import Namespace
 from tests.support.overlay import IDENTITY, OPEN, VNI, Container, Node, Overlay
 
@@ -273,9 +275,39 @@ def test_a_direct_connection_to_a_container_that_is_gone_is_reset(
         with pytest.raises(ConnectionResetError):
             made.recv(100)
         accepted.close()
-    # A new one may be for a container that is only just coming.
-    with pytest.raises(TimeoutError):
+
+
+def test_a_connection_to_nobody_is_refused_at_its_second_request(
+    three: tuple[Container, Container, Container],
+) -> None:
+    client, backend, _ = three
+    client.node.datapath.remove_endpoint(backend.spec.endpoint_id)
+
+    with pytest.raises(ConnectionRefusedError):
         connection(client.namespace, backend.address)
+
+    assert client.node.count(DropReason.UNKNOWN_L3_TARGET, Direction.EGRESS) == 1
+    assert client.node.count(DropReason.BACKEND_GONE, Direction.EGRESS) == 1
+
+
+def test_a_connection_may_be_asked_for_before_its_other_end_is_known(overlay: Overlay) -> None:
+    here, there = overlay.add_node(), overlay.add_node()
+    client = overlay.add_container(here, "10.5.0.2")
+    backend = overlay.add_container(there, "10.5.0.3")
+    overlay.connect()
+    here.datapath.replace_remotes({})
+
+    with ThreadPoolExecutor(1) as pool, listener(backend.namespace) as server:
+        made = pool.submit(connection, client.namespace, backend.address)
+        wait.until(
+            "the first request",
+            lambda: here.count(DropReason.UNKNOWN_L3_TARGET, Direction.EGRESS),
+            timeout_s=3,
+            interval_s=0.01,
+        )
+        overlay.connect()
+        with made.result() as client_end:
+            exchange(client_end, server)
 
 
 def test_policy_judges_the_backend(three: tuple[Container, Container, Container]) -> None:

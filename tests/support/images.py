@@ -1,4 +1,4 @@
-"""The one image of the tests: busybox, real ping, iperf3 and curl, own programs; imported without a registry."""
+"""The one image of the tests: busybox, real ping, iperf3, sockperf, curl, own programs; imported without a registry."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from tests.support.shell import must
 
 IMAGE: Final = "hawse-test:latest"
 # By full path in a shell: busybox's takes its own applet for a bare name, even for one that it is not linked to.
-_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/curl")
-_SOURCES: Final = tuple(Path(__file__).with_name(name) for name in ("peer.c", "probe.c", "service_load.c", "traffic.c"))
+_PROGRAMS: Final = ("/usr/bin/ping", "/usr/bin/iperf3", "/usr/bin/sockperf", "/usr/bin/curl")
+_SOURCES: Final = tuple(
+    Path(__file__).with_name(name) for name in ("peer.c", "probe.c", "service_load.c", "speed.c", "traffic.c")
+)
+NO_SLEEP: Final = "/lib/no_sleep.so"
+"""Preloaded into sockperf, spares two seconds in which it does nothing."""
+_COMPILE: Final = ("clang", "-O2", "-Wall", "-Wextra", "-Werror")
 # A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
 _IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
 
@@ -39,7 +44,8 @@ def build(folder: Path) -> Path:
             shutil.copy(library, target)
     for source in _SOURCES:
         program = str(root / "bin" / source.stem)
-        must(["clang", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, str(source)])
+        must([*_COMPILE, "-static", "-o", program, str(source)])
+    must([*_COMPILE, "-shared", "-fPIC", "-o", str(root / NO_SLEEP[1:]), str(Path(__file__).with_name("no_sleep.c"))])
     (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")

@@ -66,6 +66,20 @@ def _setns(fd: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
+@contextlib.contextmanager
+def inside(namespace: Path) -> Iterator[None]:
+    """This thread is in the network namespace for the length of the block; sockets opened there stay there."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(namespace, os.O_RDONLY)
+    try:
+        _setns(there)
+        yield
+    finally:
+        _setns(home)
+        os.close(there)
+        os.close(home)
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """A named network namespace."""
@@ -89,15 +103,8 @@ class Namespace:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """This thread is inside for the length of the block; sockets opened there stay there."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        inside = os.open(_NETNS / self.name, os.O_RDONLY)
-        try:
-            _setns(inside)
+        with inside(_NETNS / self.name):
             yield
-        finally:
-            _setns(home)
-            os.close(inside)
-            os.close(home)
 
 
 @dataclass(slots=True)

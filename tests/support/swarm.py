@@ -35,6 +35,26 @@ def wait_ready(manager: Engine, nodes: int, *, timeout_s: float = 60) -> None:
     wait.until(f"{nodes} nodes are ready", ready, timeout_s=timeout_s, interval_s=0.2)
 
 
+def wait_well(nodes: Sequence[Node], *, timeout_s: float = 120) -> None:
+    """Wait until all nodes are managers that can be asked, know one leader, and see every node ready.
+
+    A manager that was cut off has tried to become the leader meanwhile. Once it is back, those that went on without it
+    have to elect one again, which takes them up to half a minute.
+    """
+
+    def well() -> None:
+        leaders = set()
+        for node in nodes:
+            listed = node.engine.run("node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}")
+            rows = [line.split() for line in listed.out.splitlines()] if listed.rc == 0 else []
+            assert [row[1] for row in rows] == ["Ready"] * len(nodes), f"{node.name}: {listed}"
+            assert sorted(row[-1] for row in rows) == ["Leader", *["Reachable"] * (len(nodes) - 1)], str(listed)
+            leaders |= {row[0] for row in rows if row[-1] == "Leader"}
+        assert len(leaders) == 1, leaders
+
+    wait.until_passes(well, timeout_s=timeout_s, interval_s=0.5)
+
+
 def wait_driver(manager: Engine, driver: str, nodes: int, *, timeout_s: float = 60) -> None:
     """Wait until a manager knows of this many nodes that they have a network driver: it gives tasks to no others.
 

@@ -60,7 +60,7 @@ def test_status_when_all_is_well(state: FixedAgentState) -> None:
           http://127.0.0.1:2379, etcd 3.4.23, revision 4711, 20.0 KiB on disk
 
         datapath
-          hawse0, UDP port 8472, MTU 1450, programs adopted, nothing compiled
+          hawse0, UDP port 8472, MTU 1450, programs adopted, nothing loaded
           available: vxlan-gbp, redirect-peer
           not available: netkit: kernel too old; veth is used instead
 
@@ -112,7 +112,7 @@ def test_status_starts_with_what_is_wrong(state: FixedAgentState) -> None:
           NOT OK: 127.0.0.1:2379: connection refused
 
         datapath
-          hawse0, UDP port 8472, MTU 1450, programs adopted, nothing compiled
+          hawse0, UDP port 8472, MTU 1450, programs adopted, nothing loaded
           available: -
           NEEDED: redirect-peer: Linux 5.10 is needed
 

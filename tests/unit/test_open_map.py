@@ -17,7 +17,13 @@ from model.errors import DatapathError
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> TypedMap[abi.NatKey, abi.NatValue]:
     """Any file stands for the map."""
-    info = MapInfo(key_bytes=ctypes.sizeof(abi.NatKey), value_bytes=ctypes.sizeof(abi.NatValue), max_entries=8)
+    info = MapInfo(
+        map_type=1,
+        key_bytes=ctypes.sizeof(abi.NatKey),
+        value_bytes=ctypes.sizeof(abi.NatValue),
+        max_entries=8,
+        flags=0,
+    )
     monkeypatch.setattr("datapath.bpf_syscalls.open_pinned", lambda _: os.open(os.devnull, os.O_RDONLY))
     monkeypatch.setattr("datapath.bpf_syscalls.map_info", lambda _: info)
     return TypedMap(Path("/"), "hawse_nat", maps.NAT)

@@ -357,8 +357,8 @@ def test_kernel_error_is_tried_again_by_itself(node: PolicyNode, store: MemorySt
     assert [] == list(node.controller.problems())
 
 
-def test_kernel_that_does_not_list_its_interfaces_is_asked_again(node: PolicyNode) -> None:
-    node.kernel.failures["local_endpoints"] = DatapathError("busy")
+def test_kernel_that_does_not_say_its_identities_is_asked_again(node: PolicyNode) -> None:
+    node.kernel.failures["local_identities"] = DatapathError("busy")
     node.controller.resync()
 
     apply(node, DB_FROM_WEB)

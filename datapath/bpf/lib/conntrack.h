@@ -2,7 +2,7 @@
 /*
  * conntrack.h: knows which packets belong together, and has the first one judged.
  *
- * Public: track, is_tracked. Maps: hawse_conntrack.
+ * Public: track, is_tracked, asks_again. Maps: hawse_conntrack.
  *
  * One entry serves both directions and both ends: its key has the two ends in a fixed order, its
  * value says which one opened the connection. The entry keeps the verdict with the policy epoch and
@@ -394,4 +394,32 @@ static __always_inline bool is_tracked(const struct flow *flow)
 	track_key(&key, flow, source_is_high);
 	entry = hawse_conntrack.lookup(&key);
 	return entry && !entry->reason;
+}
+
+/*
+ * Does the sender ask for a connection again whose other end was nowhere when it asked first? That is
+ * noted as a connection that has ended, so that the next request counts as a new one.
+ */
+static __always_inline bool asks_again(const struct flow *flow)
+{
+	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
+	__u32 now = bpf_ktime_get_ns() / NANOSECONDS_PER_SECOND;
+	struct conntrack_value noted = {};
+	struct conntrack_value *entry;
+	struct conntrack_key key = {};
+
+	if (!flow->opens)
+		return false;
+	track_key(&key, flow, source_is_high);
+	entry = hawse_conntrack.lookup(&key);
+	if (entry && !is_expired(entry, flow->tracked_protocol, now))
+		return entry->reason == DROP_UNKNOWN_L3_TARGET;
+	noted.reason = DROP_UNKNOWN_L3_TARGET;
+	noted.direction = DIRECTION_EGRESS;
+	noted.source_identity = flow->source_identity;
+	noted.flags = CONNTRACK_RESET | (source_is_high ? CONNTRACK_OPENED_BY_HIGH : 0);
+	noted.seen_s = now;
+	/* Should it not fit, the next request is again a first one. */
+	hawse_conntrack.update(&key, &noted);
+	return false;
 }

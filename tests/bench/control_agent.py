@@ -1,0 +1,89 @@
+"""The agent itself: how long it takes to be ready, how much memory it and its maps have."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cli.client import AgentClient, ClientError
+from tests.bench.figures import Bar, Better, Row
+from tests.bench.plan import Plan
+from tests.support import wait
+from tests.support.node import Node
+
+PINNED: Final = "programs pinned"
+NOT_PINNED: Final = "nothing pinned"
+BARS: Final = (Bar(row="agent-start", contestant=PINNED, against=None, limit=1.0),)
+_SHOWN: Final = 6
+_READY_S: Final = 60.0
+_LOOK_S: Final = 0.005
+
+
+def agent_mb(node: Node) -> float:
+    """Memory of the agent's processes in MB, shared pages divided among those that have them; without its etcd."""
+    return sum(process.share_mb for process in node.plugin.processes().values() if process.is_agent)
+
+
+def start_rows(node: Node, plan: Plan) -> Sequence[Row]:
+    """From the engine's order to start until the agent says that all is well, with and without what was pinned."""
+    rounds = plan.rounds or (2 if plan.quick else 5)
+    times: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
+    enabled: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
+    for _ in range(rounds):
+        for contestant in (PINNED, NOT_PINNED):
+            node.plugin.disable(force=True)
+            if contestant == NOT_PINNED:
+                node.machine.must("sh", "-c", "ip link del hawse0; rm -r /sys/fs/bpf/hawse")
+            started_s = time.monotonic()
+            enabled[contestant].append(node.plugin.enable())
+            _wait_ready(node)
+            times[contestant].append(time.monotonic() - started_s)
+    plan.say("agent start: " + "; ".join(f"{name} {min(one):.2f} s" for name, one in times.items()))
+    return [
+        Row(
+            name="agent-start",
+            title="docker plugin enable until the agent is ready",
+            unit="s",
+            better=Better.LOWER,
+            samples=times,
+        ),
+        Row(
+            name="plugin-enable",
+            title="docker plugin enable alone",
+            unit="s",
+            better=Better.LOWER,
+            samples=enabled,
+        ),
+    ]
+
+
+def map_rows(node: Node) -> Sequence[Row]:
+    """Kernel memory of the maps, as the kernel counts it."""
+    pins = node.machine.must("sh", "-c", "ls -d /sys/fs/bpf/hawse/v*/hawse_*").split()
+    shown = [json.loads(node.machine.must("bpftool", "-j", "map", "show", "pinned", pin)) for pin in pins]
+    sizes = {str(one["name"]): int(one["bytes_memlock"]) / 1e6 for one in shown}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:_SHOWN]
+    return [
+        Row(
+            name="map-memory",
+            title=f"memory of the {len(sizes)} BPF maps, and of the largest",
+            unit="MB",
+            better=Better.LOWER,
+            samples={"all": [sum(sizes.values())], **{name: [sizes[name]] for name in largest}},
+        )
+    ]
+
+
+def _wait_ready(node: Node) -> None:
+    agent = AgentClient(f"/proc/{node.machine.pid}/root/run/hawse/agent.sock", timeout_s=2)
+
+    def ready() -> bool:
+        try:
+            answer: Any = agent.get("/v1/status", dict)
+        except ClientError:
+            return False
+        return bool(answer["healthy"])
+
+    wait.until("the agent is ready", ready, timeout_s=_READY_S, interval_s=_LOOK_S)

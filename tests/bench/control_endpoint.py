@@ -1,0 +1,118 @@
+"""What a container waits for: the calls that connect it, ``docker run`` itself, and many containers at once."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tests.bench.control_calls import CalledEndpoint, DriverCalls
+from tests.bench.figures import Bar, Better, Row
+from tests.bench.percentiles import percentile
+from tests.bench.plan import Plan
+from tests.support.images import IMAGE
+from tests.support.node import Node
+
+HAWSE: Final = "hawse"
+BRIDGE: Final = "bridge"
+BARS: Final = (
+    Bar(row="create-join-p50", contestant=HAWSE, against=None, limit=15),
+    Bar(row="create-join-p99", contestant=HAWSE, against=None, limit=60),
+    Bar(row="docker-run", contestant=HAWSE, against=BRIDGE, limit=1.0),
+)
+_CALLS: Final[Sequence[tuple[str, str, Callable[[CalledEndpoint], float]]]] = (
+    ("request-address", "RequestAddress", lambda one: one.request_address_s),
+    ("create-join", "CreateEndpoint and Join", lambda one: one.create_and_join_s),
+)
+
+
+def call_rows(node: Node, network: str, plan: Plan) -> Sequence[Row]:
+    """Connect endpoints one after the other, round by round, and take them away again."""
+    rounds, count = (plan.rounds or 2, 50) if plan.quick else (plan.rounds or 5, 200)
+    times: dict[str, list[list[float]]] = {name: [] for name, _, _ in _CALLS}
+    gone: list[list[float]] = []
+    with DriverCalls(node, network) as calls:
+        for number in range(rounds):
+            made = [calls.connect() for _ in range(count)]
+            for name, _, time_of in _CALLS:
+                times[name].append([time_of(one) for one in made])
+            gone.append([calls.disconnect(one) for one in made])
+            plan.say(
+                f"round {number + 1} of {rounds}: CreateEndpoint and Join p50 "
+                f"{percentile(times['create-join'][-1], 0.5) * 1000:.1f} ms"
+            )
+    rows = [row for name, title, _ in _CALLS for row in _quantiles(name, title, times[name])]
+    return [*rows, *_quantiles("leave-delete-release", "Leave, DeleteEndpoint and ReleaseAddress", gone)]
+
+
+def run_rows(node: Node, networks: dict[str, str], plan: Plan) -> Sequence[Row]:
+    """``docker run --rm <image> true``, of all contestants in turn.
+
+    Args:
+        node: where.
+        networks: by contestant.
+        plan: how often.
+    """
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for network in networks.values():
+        _run(node, network)  # what is made at the first time only
+    for number in range(5 if plan.quick else 30):
+        # Each is the first as often as the others.
+        turn = list(networks)[number % len(networks) :] + list(networks)[: number % len(networks)]
+        for name in turn:
+            times[name].append(_run(node, networks[name]))
+    plan.say("docker run: " + "; ".join(f"{name} {percentile(one, 0.5):.0f} ms" for name, one in times.items()))
+    return [
+        Row(
+            name="docker-run",
+            title="docker run --rm … true",
+            unit="ms",
+            better=Better.LOWER,
+            samples=times,
+            references=[name for name in networks if name != HAWSE],
+        )
+    ]
+
+
+def burst_rows(node: Node, networks: dict[str, str], plan: Plan) -> Sequence[Row]:
+    """Start many containers at once, of all contestants in turn, until ``docker run -d`` has answered for all."""
+    count = 40 if plan.quick else 200
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for name, network in networks.items():
+        containers = [f"burst-{name}-{number}" for number in range(count)]
+        started_s = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            list(pool.map(lambda one, network=network: node.start(one, network), containers))  # type: ignore[misc]
+        times[name].append(time.monotonic() - started_s)
+        plan.say(f"{count} containers at once, {name}: {times[name][-1]:.1f} s")
+        node.remove(*containers)
+    return [
+        Row(
+            name="containers-at-once",
+            title=f"{count} containers at once",
+            unit="s",
+            better=Better.LOWER,
+            samples=times,
+            references=[name for name in networks if name != HAWSE],
+        )
+    ]
+
+
+def _run(node: Node, network: str) -> float:
+    started_s = time.perf_counter()
+    node.engine("run", "--rm", "--network", network, IMAGE, "true")
+    return (time.perf_counter() - started_s) * 1000
+
+
+def _quantiles(name: str, title: str, rounds: Sequence[Sequence[float]]) -> Sequence[Row]:
+    return [
+        Row(
+            name=f"{name}-p{share}",
+            title=f"{title}, p{share}",
+            unit="ms",
+            better=Better.LOWER,
+            samples={HAWSE: [percentile(one, share / 100) * 1000 for one in rounds]},
+        )
+        for share in (50, 99)
+    ]

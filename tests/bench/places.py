@@ -1,0 +1,138 @@
+"""Where the programs of a measurement run: one shell that stays, in a container, a machine or a bare namespace.
+
+``docker exec`` takes a tenth of a second and two processors to do nothing; a shell that is there already costs the
+measurement a fork. All contestants have the same one, so that none is measured with another's tools.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.bench.urgency import mark
+from tests.support.engine import CLIENT, SOCKET
+from tests.support.images import NO_SLEEP
+from tests.support.machine import Machine
+
+_END: Final = "end-of-answer"
+_PATIENCE_S: Final = 30.0
+_CLOSES_S: Final = 1.0
+
+
+class PlaceFailed(RuntimeError):
+    """A program did not do what it had to; the text is what it said."""
+
+
+class Place:
+    """A shell that stays.
+
+    Args:
+        name: for messages.
+        argv: what starts the shell; its programs are found on the PATH that it has there, or in ``image``.
+        image: the root folder of the containers' image, whose programs come first; None: it is the root.
+        address: where others of its network reach it.
+        notes: a folder of its own for what programs in the background say, as the shell sees it.
+    """
+
+    def __init__(self, name: str, argv: Sequence[str], *, address: str, notes: str, image: Path | None = None) -> None:
+        self.name: Final = name
+        self.address: Final = address
+        self._notes = notes
+        self._shell = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=dict([*os.environ.items(), mark(name)]),
+        )
+        self.run(f"mkdir -p {notes}")
+        root = "" if image is None else image
+        if image is not None:
+            self.run(f"PATH={image}/bin:$PATH")
+        self.run(f"PRELOADED={root}{NO_SLEEP}")
+
+    def run(self, command: str, *, timeout_s: float = _PATIENCE_S) -> str:
+        """Run a command to its end and return what it said.
+
+        Raises:
+            PlaceFailed: it failed, or did not end in time.
+        """
+        stdin, stdout = self._shell.stdin, self._shell.stdout
+        if stdin is None or stdout is None:
+            raise PlaceFailed(f"{self.name}: no shell")
+        stdin.write(f"{command} </dev/null\ncode=$?; echo; echo {_END} $code\n".encode())
+        stdin.flush()
+        text = self._read_to_end(stdout.fileno(), time.monotonic() + timeout_s, command)
+        said, _, code = text.rpartition(f"\n{_END} ")
+        if code.strip() != "0":
+            raise PlaceFailed(f"{self.name}: {command}: exit code {code.strip()}\n{said}")
+        return said.strip("\n")
+
+    def start(self, name: str, command: str, *, says: str, timeout_s: float = 10.0) -> None:
+        """Start a program in the background and wait until it says something that has this text in it."""
+        log = f"{self._notes}/{name}"
+        self.run(f": >{log}")
+        self.run(f"{command} >{log} 2>&1 & echo $! >{log}.pid; :")
+        ends = time.monotonic() + timeout_s
+        while says not in (said := self.run(f"cat {log}")):
+            if time.monotonic() > ends:
+                raise PlaceFailed(f"{self.name}: {command}: does not say «{says}» but: {said}")
+            time.sleep(0.002)
+
+    def join(self, name: str, *, timeout_s: float = _PATIENCE_S) -> str:
+        """Wait until a program in the background ends by itself, and return all it said."""
+        log = f"{self._notes}/{name}"
+        return self.run(f"wait $(cat {log}.pid); cat {log}", timeout_s=timeout_s)
+
+    def end(self, name: str) -> None:
+        """End a program in the background, if it still runs."""
+        log = f"{self._notes}/{name}"
+        self.run(f"kill $(cat {log}.pid) 2>/dev/null; wait $(cat {log}.pid) 2>/dev/null; :")
+
+    def close(self) -> None:
+        """End the shell; what it has started ends with it, or with its container."""
+        if self._shell.stdin is not None:
+            self._shell.stdin.close()
+        try:
+            self._shell.wait(timeout=_CLOSES_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._shell.pid, signal.SIGKILL)
+            self._shell.wait()
+        if self._shell.stdout is not None:
+            self._shell.stdout.close()
+
+    def _read_to_end(self, fd: int, ends: float, command: str) -> str:
+        text = b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(fd, selectors.EVENT_READ)
+            while not (text.endswith(b"\n") and f"\n{_END} ".encode() in text):
+                if not ready.select(max(0.0, ends - time.monotonic())):
+                    raise PlaceFailed(f"{self.name}: {command}: did not end in time\n{text.decode(errors='replace')}")
+                more = os.read(fd, 65536)
+                if not more:
+                    raise PlaceFailed(f"{self.name}: {command}: the shell ended\n{text.decode(errors='replace')}")
+                text += more
+        return text.decode(errors="replace")
+
+
+def in_container(machine: Machine, container: str, address: str) -> Place:
+    """Make a place of a container that runs; the test image has all the programs."""
+    name = f"{machine.name}-{container}"
+    marked = "=".join(mark(name))
+    argv = machine.argv(CLIENT, f"--host=unix://{SOCKET}", "exec", "-i", "-e", marked, container, "/bin/sh")
+    return Place(name, argv, address=address, notes="/tmp/bench")
+
+
+def in_machine(machine: Machine, address: str, image: Path, *, namespace: str | None = None) -> Place:
+    """Make a place of a machine, or of a named network namespace in it."""
+    inside = () if namespace is None else ("ip", "netns", "exec", namespace)
+    name = machine.name if namespace is None else f"{machine.name}-{namespace}"
+    argv = machine.argv(*inside, "/bin/sh")
+    return Place(name, argv, address=address, notes=str(machine.data / f"bench-{name}"), image=image)

@@ -1,0 +1,178 @@
+"""What a reader of the bench sees: text and a chart; and the parts of a run that need no network."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tests.bench.chart import chart
+from tests.bench.document import Document, document
+from tests.bench.figures import Bar, Better, Curve, Part, Point, Row
+from tests.bench.machine_cpu import busy_of
+from tests.bench.report import number, report
+from tests.bench.rounds import Collected, turns
+from tests.bench.settling import used_s
+from tests.bench.states import FEWEST, policies
+
+
+def some_document() -> Document:
+    rows = [
+        Row(
+            name="same-udp-64",
+            title="64-byte UDP, same host",
+            unit="packets/s",
+            better=Better.HIGHER,
+            samples={"bridge": [100_000, 90_000, 110_000], "hawse": [120_000, 130_000, 140_000]},
+            references=("bridge",),
+        ),
+        Row(
+            name="attach",
+            title="attachment <p50>",
+            unit="ms",
+            better=Better.LOWER,
+            samples={"hawse": [12.0, 14.0, 16.0]},
+        ),
+    ]
+    bars = [
+        Bar(row="same-udp-64", contestant="hawse", against="bridge", limit=1.5),
+        Bar(row="attach", contestant="hawse", against=None, limit=15),
+        Bar(row="attach", contestant="hawse", against="bridge", limit=1),
+    ]
+    curve = Curve(
+        name="programming",
+        title="time to program",
+        unit="s",
+        size_title="endpoints",
+        points={"hawse": [Point(size=size, samples=[size / 1000]) for size in (10, 100, 1000)]},
+    )
+    return document({"cpu": "a fast one"}, [Part(rows=rows, bars=bars, curves=[curve], notes=["a note"])])
+
+
+def test_the_report_says_every_figure_with_its_ratio_and_its_bar() -> None:
+    text = report(some_document())
+
+    assert "64-byte UDP, same host: packets/s, more is better, 3 rounds" in text
+    assert [line.split() for line in text.splitlines() if line.startswith("  hawse   130")] == [
+        ["hawse", "130", "000", "120", "000", "140", "000", "1.300", "(≥1.500", "NO)"]
+    ]
+    assert "hawse / bridge: 1.300, asked ≥ 1.500" in text
+    assert "hawse: 14.0, asked ≤ 15.0" in text
+    assert "hawse / bridge: ?, asked ≤ 1.000" in text
+    assert "Bars: 1 of 3 reached" in text
+    assert "a note" in text
+    assert "a fast one" in text
+
+
+def test_what_is_not_reached_stands_first_among_the_bars() -> None:
+    marks = [line.split("  ")[-1] for line in report(some_document()).splitlines() if ", asked " in line]
+
+    assert [mark.strip() for mark in marks if "reached" in mark or "measured" in mark] == [
+        "NOT reached",
+        "not measured",
+        "reached",
+    ]
+
+
+def test_a_curve_is_a_table_by_size() -> None:
+    lines = report(some_document()).splitlines()
+    place = lines.index("time to program: s")
+
+    assert lines[place + 1].split() == ["endpoints", "10", "100", "1", "000"]
+    assert lines[place + 2].split() == ["hawse", "0.0100", "0.100", "1.00"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.01234, "0.0123"),
+        (1.234, "1.23"),
+        (12.34, "12.3"),
+        (123.4, "123"),
+        (1234.5, "1 230"),
+        (1_234_567, "1 230 000"),
+        (-2.5, "-2.50"),
+    ],
+)
+def test_numbers_have_three_digits_that_count(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_the_chart_is_an_image_with_every_name_and_figure_in_it() -> None:
+    root = ET.fromstring(chart(some_document()))
+
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert {"bridge", "hawse", "130 000", "14.0", "attachment <p50>: ms, less is better"} <= set(texts)
+
+
+def test_the_same_document_gives_the_same_chart() -> None:
+    assert chart(some_document()) == chart(some_document())
+
+
+def test_a_chart_of_nothing_is_an_image_too() -> None:
+    curve = Curve(name="none", title="none", unit="s", size_title="endpoints", points={"hawse": []})
+
+    ET.fromstring(chart(document({}, [Part(curves=[curve])])))
+
+
+def test_every_second_round_goes_backwards() -> None:
+    assert list(turns(["a", "b", "c"], 0)) == ["a", "b", "c"]
+    assert list(turns(["a", "b", "c"], 1)) == ["c", "b", "a"]
+
+
+def test_samples_are_kept_by_contestant_whatever_the_order_and_failures_leave_no_hole() -> None:
+    collected = Collected(["a", "b", "c"])
+    seen = []
+
+    def measure(name: str) -> tuple[float, ...] | None:
+        seen.append(name)
+        return None if name == "b" else (ord(name), len(seen))
+
+    collected.run_round(0, measure)
+    collected.run_round(1, measure)
+
+    assert seen == ["a", "b", "c", "c", "b", "a"]
+    assert dict(collected.figures(0)) == {"a": [97, 97], "c": [99, 99]}
+    assert dict(collected.figures(1)) == {"a": [1, 6], "c": [3, 4]}
+
+
+def test_the_machine_was_busy_with_everything_but_waiting_and_what_others_took() -> None:
+    stat = "cpu  1 2 4 1000 1000 8 16 1000 1000 1000\ncpu0 9 9 9 9 9 9 9 9 9 9\n"
+
+    assert busy_of(stat) == 1 + 2 + 4 + 8 + 16
+
+
+@pytest.mark.parametrize("entries", [FEWEST, 10, 11, 1000, 10_000])
+def test_policies_have_one_port_for_each_entry_and_open_what_is_measured(entries: int) -> None:
+    made = [json.loads(text) for text in policies(entries).split("\n---\n")]
+
+    ports = [
+        [
+            int(port["port"])
+            for rule in document["spec"][direction]
+            for each in rule["toPorts"]
+            for port in each["ports"]
+        ]
+        for document, direction in zip(made, ("ingress", "egress"), strict=True)
+    ]
+    assert sum(map(len, ports)) == entries
+    for opened in ports:
+        assert {5201, 7001, 7002, 7003} <= set(opened)
+        assert len(opened) == len(set(opened))
+        assert max(opened) < 65536
+        # Two in a row could become one prefix, and that one entry.
+        assert not {port + 1 for port in opened if port > 20000} & set(opened)
+
+
+def test_fewer_entries_than_the_traffic_needs_are_refused() -> None:
+    with pytest.raises(ValueError, match=str(FEWEST)):
+        policies(FEWEST - 1)
+
+
+def test_the_time_of_a_control_group_is_read_in_seconds() -> None:
+    assert used_s("usage_usec 41567666\nuser_usec 15322226\n") == 41.567666
+    with pytest.raises(ValueError, match="usage_usec"):
+        used_s("user_usec 1\n")
