@@ -833,7 +833,7 @@ class MemoValue(ctypes.Structure):
         ("vni", ctypes.c_uint32),
         ("identity", ctypes.c_uint16),
         ("mac", ctypes.c_uint8 * 6),
-        ("unused", ctypes.c_uint32),
+        ("underlay", ctypes.c_uint32),
     ]
     mark: int
     """of the key: an entry may be used anew while it is read"""
@@ -853,8 +853,8 @@ class MemoValue(ctypes.Structure):
     """of the sender, as the tunnel tells it"""
     mac: ctypes.Array[Any]
     """that the frame has to come from; through the tunnel any"""
-    unused: int
-    """0"""
+    underlay: int
+    """interface that the tunnel's packets came in through; 0 = not known"""
 
 
 class FragmentKey(ctypes.Structure):

@@ -400,7 +400,7 @@ struct memo_value {
 	__u32 vni;	    /* network */
 	__u16 identity;	    /* of the sender, as the tunnel tells it */
 	__u8 mac[6];	    /* that the frame has to come from; through the tunnel any */
-	__u32 unused;	    /* 0 */
+	__u32 underlay;	    /* interface that the tunnel's packets came in through; 0 = not known */
 };
 
 /* hawse_fragments: ports of datagrams whose first fragment has been seen. */

@@ -29,6 +29,7 @@
 #include "lib/published.h"
 #include "lib/stages.h"
 #include "lib/transport.h"
+#include "lib/unpack.h"
 
 /* Which identities another node may speak for: containers, with labels or without yet, and itself. */
 static __always_inline bool may_come_from_wire(__u32 identity)
@@ -93,7 +94,7 @@ static __always_inline bool source_is_there(const struct flow *flow, __be32 oute
 }
 
 /* Go the same way at once the next time. */
-static __always_inline void keep_arrival(const struct tunnel *tunnel,
+static __always_inline void keep_arrival(const struct tunnel *tunnel, __u32 underlay,
 					 const struct ipcache_value *place, const struct flow *flow)
 {
 	struct memo_value memo = {};
@@ -104,12 +105,14 @@ static __always_inline void keep_arrival(const struct tunnel *tunnel,
 	memo.node = tunnel->source;
 	memo.vni = tunnel->vni;
 	memo.identity = tunnel->identity;
+	memo.underlay = underlay;
 	memo_keep(flow, tunnel->vni, MEMO_FROM_OVERLAY, &memo);
 }
 
 static __always_inline int judge_ingress(struct __sk_buff *skb, const struct config_value *config,
 					 const struct tunnel *tunnel, struct flow *flow)
 {
+	__u32 underlay = unpack_stamped(skb);
 	struct ipcache_value *place;
 	struct iphdr *ipv4;
 	int err;
@@ -149,7 +152,7 @@ static __always_inline int judge_ingress(struct __sk_buff *skb, const struct con
 		return stage_undo(skb, flow);
 	if (!place)
 		return deliver_host(skb, config, DIRECTION_INGRESS);
-	keep_arrival(tunnel, place, flow);
+	keep_arrival(tunnel, underlay, place, flow);
 	return deliver_local(skb, place->ifindex, DIRECTION_INGRESS);
 }
 
@@ -171,6 +174,7 @@ static __always_inline int receive_again(struct __sk_buff *skb)
 	    !memo_find(&key, memo_epochs(config), &memo) || memo.node != tunnel.source ||
 	    memo.identity != tunnel.identity)
 		return 0;
+	unpack_stamped(skb);
 	return deliver_local(skb, memo.ifindex, DIRECTION_INGRESS);
 }
 

@@ -10,9 +10,10 @@
  * 3) the connection is looked up, and judged by the container's ingress policy;
  * 4) delivery on this host.
  *
- * Hash lookups per packet that is for the host: none, when it comes through the tunnel, or when its
- * port is neither published nor one that containers leave with, and no network is routed; otherwise
- * two to five.
+ * A packet of the tunnel, to the port of the VXLAN device, is taken out of it here when its flow is
+ * known (unpack.h); that is one hash lookup. Hash lookups per packet that is for the host: none, when
+ * its port is neither published nor one that containers leave with, and no network is routed;
+ * otherwise two to five.
  *
  * Maps: those of nat.h, published.h, outside.h and track(), hawse_ipcache.
  */
@@ -29,6 +30,7 @@
 #include "lib/published.h"
 #include "lib/stages.h"
 #include "lib/transport.h"
+#include "lib/unpack.h"
 #include "lib/way_out.h"
 
 static __always_inline bool is_nat_port(const struct config_value *config, __be16 port)
@@ -39,27 +41,34 @@ static __always_inline bool is_nat_port(const struct config_value *config, __be1
 }
 
 /*
- * Can the packet be nothing but the host's? Most are, the tunnel's above all: nobody else can have the
- * port of the VXLAN device. Costs no hash lookup.
+ * What most packets are: the tunnel's, for nobody else can have the port of the VXLAN device, or
+ * nothing but the host's. Says what becomes of them, or 0: it has to be found out.
  */
-static __always_inline bool is_for_host(const struct __sk_buff *skb,
-					const struct config_value *config)
+static __always_inline int pass_quickly(struct __sk_buff *skb, const struct config_value *config)
 {
 	struct ports_header *ports;
 	struct iphdr *ipv4;
+	int verdict;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
 	    skb->pkt_type != PACKET_TO_HOST)
-		return true;
+		return PASS_ON;
 	ports = find_plain(skb, &ipv4);
 	if (!ports)
-		return false;
+		return 0;
 	if (ipv4->protocol == IPPROTO_UDP && ports->destination == bpf_htons(config->tunnel_port) &&
-	    address_is_ipv4(config->node_address, ipv4->daddr))
-		return true;
+	    address_is_ipv4(config->node_address, ipv4->daddr)) {
+		verdict = unpack_again(skb, config);
+		if (verdict)
+			return verdict;
+		unpack_stamp(skb);
+		return PASS_ON;
+	}
 	if (config->flags & CONFIG_ROUTED || is_nat_port(config, ports->destination))
-		return false;
-	return !(config->flags & CONFIG_PUBLISHED) || !is_published_port(ports->destination);
+		return 0;
+	if (config->flags & CONFIG_PUBLISHED && is_published_port(ports->destination))
+		return 0;
+	return PASS_ON;
 }
 
 /* Can the packet be an answer to a port that containers leave with? */
@@ -170,8 +179,11 @@ int from_underlay(struct __sk_buff *skb)
 	struct flow flow;
 	int verdict;
 
-	if (!config || is_for_host(skb, config))
+	if (!config)
 		return PASS_ON;
+	verdict = pass_quickly(skb, config);
+	if (verdict)
+		return verdict;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	verdict = judge_underlay(skb, config, &flow);
 	return verdict < 0 && verdict != PASS_ON ? hawse_drop(skb, &flow, verdict) : verdict;

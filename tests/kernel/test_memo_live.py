@@ -18,6 +18,7 @@ import pytest
 
 from datapath.abi import DropReason
 from datapath.api import Direction, IpcacheKey, PublishedPort, PublishedTarget, RemoteEndpoint
+from datapath.names import TUNNEL_IFNAME
 from datapath.policy_table import IdentityFlags
 from model.ids import IdentityId
 from tests.kernel.test_services import VIP, serve
@@ -37,6 +38,7 @@ BURST: Final = 60
 SHORT_S: Final = 0.3
 LONG_S: Final = 5.0
 THIRD_NODE: Final = IPv4Address("10.77.0.99")
+_SO_NO_CHECK: Final = 11
 _numbers: Final = itertools.count()
 
 
@@ -57,13 +59,13 @@ class Talk:
     there: tuple[str, int]
     back: tuple[str, int]
 
-    def ask(self, to: tuple[str, int] | None = None) -> bool:
+    def ask(self, to: tuple[str, int] | None = None, *, patience_s: float = LONG_S) -> bool:
         """Does one more datagram of the client arrive?"""
-        return _arrives(self.client, to or self.there, self.server)
+        return _arrives(self.client, to or self.there, self.server, patience_s)
 
-    def answer(self) -> bool:
+    def answer(self, *, patience_s: float = LONG_S) -> bool:
         """Does one more datagram of the server arrive?"""
-        return _arrives(self.server, self.back, self.client)
+        return _arrives(self.server, self.back, self.client, patience_s)
 
     def burst(self) -> None:
         """Many datagrams each way."""
@@ -72,16 +74,24 @@ class Talk:
             self.server.sendto(b"burst", self.back)
 
 
-def _arrives(sender: socket.socket, to: tuple[str, int], receiver: socket.socket) -> bool:
+def _arrives(sender: socket.socket, to: tuple[str, int], receiver: socket.socket, patience_s: float) -> bool:
     text = f"datagram {next(_numbers)}".encode()
+    _empty(receiver)  # a full one takes no more
     sender.sendto(text, to)
-    receiver.settimeout(SHORT_S)
+    receiver.settimeout(patience_s)
     try:
-        while True:
-            if receiver.recv(100) == text:
-                return True
+        while receiver.recv(100) != text:
+            pass
     except TimeoutError:
         return False
+    return True
+
+
+def _empty(receiver: socket.socket) -> None:
+    receiver.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            receiver.recv(100)
 
 
 @dataclasses.dataclass(slots=True)
@@ -140,8 +150,8 @@ def test_policy_cuts_it_and_lets_it_go_on(world: World) -> None:
     with world.talking() as talk:
         for node in world.nodes:
             node.datapath.apply_policy(closing({301: IdentityFlags.INGRESS}))
-        assert not talk.ask()
-        assert not talk.answer()
+        assert not talk.ask(patience_s=SHORT_S)
+        assert not talk.answer(patience_s=SHORT_S)
 
         for node in world.nodes:
             node.datapath.apply_policy(OPEN)
@@ -203,8 +213,8 @@ def test_new_identity_of_an_end(world: World) -> None:
         world.server.spec = dataclasses.replace(world.server.spec, identity=IdentityId(302))
         world.server.node.datapath.ensure_endpoint(world.server.spec)
 
-        assert not talk.ask()
-        assert not talk.answer()
+        assert not talk.ask(patience_s=SHORT_S)
+        assert not talk.answer(patience_s=SHORT_S)
 
 
 def test_new_identity_of_a_peer(world: World) -> None:
@@ -217,7 +227,7 @@ def test_new_identity_of_a_peer(world: World) -> None:
         world.server.node.datapath.ensure_endpoint(world.server.spec)
         world.overlay.connect()
 
-        assert not talk.ask()
+        assert not talk.ask(patience_s=SHORT_S)
 
 
 @pytest.fixture
@@ -235,7 +245,7 @@ def test_node_that_left_is_heard_no_more(apart: World) -> None:
         before = apart.receiver.count(DropReason.UNKNOWN_NODE, Direction.INGRESS)
         apart.receiver.datapath.replace_nodes([])
 
-        assert not talk.ask()
+        assert not talk.ask(patience_s=SHORT_S)
 
         assert apart.receiver.count(DropReason.UNKNOWN_NODE, Direction.INGRESS) == before + 1
 
@@ -279,7 +289,11 @@ def test_connection_to_a_lost_node_is_reset(apart: World) -> None:
         pytest.param({"target": "0a:00:00:00:00:09"}, DropReason.INVALID_TARGET_MAC, id="past the router"),
     ],
 )
-def test_tunnel_packet_that_pretends(apart: World, spoofed: dict[str, object], reason: DropReason) -> None:
+@pytest.mark.parametrize("checked", [True, False], ids=["outer checksum", "no outer checksum"])
+def test_tunnel_packet_that_pretends(
+    apart: World, spoofed: dict[str, object], reason: DropReason, *, checked: bool
+) -> None:
+    """One with a checksum always goes through the tunnel's device, one without may be unpacked before it."""
     node, receiver = apart.client.node, apart.receiver
     receiver.datapath.apply_policy(closing({301: IdentityFlags.INGRESS}, allow(301, IDENTITY)))
     receiver.datapath.replace_nodes([node.address, THIRD_NODE])
@@ -287,6 +301,7 @@ def test_tunnel_packet_that_pretends(apart: World, spoofed: dict[str, object], r
     with apart.talking() as talk, node.namespace.entered():
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with sender:
+            sender.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, not checked)
             sender.bind((str(spoofed.get("node", node.address)), 0))
             datagram = udp(b"pretended", source_port=CLIENT_PORT, port=PORT)
             target = {"target": spoofed["target"]} if "target" in spoofed else {}
@@ -302,6 +317,93 @@ def test_tunnel_packet_that_pretends(apart: World, spoofed: dict[str, object], r
 
             until("it is dropped", lambda: receiver.count(reason, Direction.INGRESS) == before + 1, timeout_s=LONG_S)
         assert talk.ask()
+
+
+@contextlib.contextmanager
+def without_tunnel(node: Node) -> Iterator[None]:
+    """What arrives now was unpacked at the underlay."""
+    node.namespace.ip("link", "set", TUNNEL_IFNAME, "down")
+    try:
+        yield
+    finally:
+        node.namespace.ip("link", "set", TUNNEL_IFNAME, "up")
+
+
+def test_known_flow_is_unpacked_at_the_underlay(apart: World) -> None:
+    with apart.talking() as talk, without_tunnel(apart.receiver), apart.server.packet_socket() as seen:
+        before = apart.receiver.count(DropReason(0), Direction.INGRESS)
+
+        assert talk.ask()
+
+        assert apart.receiver.count(DropReason(0), Direction.INGRESS) == before + 1
+        frame = seen.recv(2048)
+        assert frame[:14] == ethernet(b"", source=str(apart.client.spec.mac))
+        assert len(frame) == 14 + 20 + 8 + int.from_bytes(frame[38:40], "big") - 8
+
+
+@pytest.mark.parametrize("interface", [0, 1], ids=["not known", "another"])
+def test_what_came_in_elsewhere_goes_through_the_hosts_stack(apart: World, interface: int) -> None:
+    with apart.talking() as talk:
+        with memo.memos(apart.receiver.root) as seen:
+            for key, value in seen.all():
+                value.underlay = interface
+                seen.map.update(key, value)
+
+        assert talk.ask()
+        with without_tunnel(apart.receiver):
+            assert not talk.ask(patience_s=SHORT_S)
+
+
+def test_what_the_hosts_firewall_drops_ends_soon(apart: World) -> None:
+    """The memo ends by itself, and no packet gets to where another could be made."""
+    with bound(apart.client.namespace, CLIENT_PORT) as client, bound(apart.server.namespace, PORT) as server:
+        talk = Talk(client, server, (apart.server.address, PORT), (apart.client.address, CLIENT_PORT))
+        with memo.memos(apart.receiver.root) as seen:
+
+            def made() -> bool:
+                talk.burst()
+                return seen.count() >= 2
+
+            until("there are memos", made, timeout_s=LONG_S)
+        apart.receiver.namespace.run("iptables", "-I", "INPUT", "-p", "udp", "--dport", str(TUNNEL_PORT), "-j", "DROP")
+
+        until("nothing arrives", lambda: not talk.ask(patience_s=SHORT_S), timeout_s=2 * LONG_S)
+        assert not talk.ask(patience_s=SHORT_S)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"flags": 0x0040}, id="another flag"),
+        pytest.param({"low": 1}, id="reserved bits"),
+        pytest.param({"cut": 1}, id="shorter than it says"),
+    ],
+)
+def test_unusual_tunnel_packet_is_left_to_the_device(apart: World, changed: dict[str, int]) -> None:
+    node, receiver = apart.client.node, apart.receiver
+    with apart.talking(), without_tunnel(receiver):
+        with node.namespace.entered():
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sender:
+            sender.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+            sender.bind((str(node.address), 0))
+            datagram = udp(b"unusual datagram", source_port=CLIENT_PORT, port=PORT)
+            packet = ipv4(datagram, source=apart.client.address, target=apart.server.address, protocol=17)
+            usual = vxlan(ethernet(packet, source=str(apart.client.spec.mac)), vni=VNI, group=IDENTITY)
+            words = bytearray(usual)
+            words[1] |= changed.get("flags", 0)
+            words[7] |= changed.get("low", 0)
+            before = receiver.count(DropReason(0), Direction.INGRESS)
+
+            sender.sendto(bytes(words[: len(words) - changed.get("cut", 0)]), (str(receiver.address), TUNNEL_PORT))
+            sender.sendto(usual, (str(receiver.address), TUNNEL_PORT))
+
+            until(
+                "the usual one is delivered",
+                lambda: receiver.count(DropReason(0), Direction.INGRESS) > before,
+                timeout_s=LONG_S,
+            )
+            assert receiver.count(DropReason(0), Direction.INGRESS) == before + 1
 
 
 def test_virtual_address_after_the_backends_own(world: World) -> None:

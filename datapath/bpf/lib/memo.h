@@ -92,6 +92,7 @@ static __always_inline bool memo_find(const struct memo_key *key, __u64 epochs,
 	memo->node = known->node;
 	memo->vni = known->vni;
 	memo->identity = known->identity;
+	memo->underlay = known->underlay;
 	*(__u16 *)&memo->mac[0] = *(const volatile __u16 *)&known->mac[0];
 	*(__u16 *)&memo->mac[2] = *(const volatile __u16 *)&known->mac[2];
 	*(__u16 *)&memo->mac[4] = *(const volatile __u16 *)&known->mac[4];
