@@ -49,6 +49,13 @@ def test_a_command_that_does_not_end_is_given_up(place: Place) -> None:
         place.run("sleep 100", timeout_s=0.05)
 
 
+def test_the_answer_of_a_command_that_was_given_up_is_no_other_commands(place: Place) -> None:
+    with pytest.raises(PlaceFailed, match="did not end in time"):
+        place.run("sleep 0.2; echo late", timeout_s=0.05)
+
+    assert place.run("echo well") == "well"
+
+
 def test_a_program_in_the_background_is_waited_for_and_joined(place: Place) -> None:
     place.start("it", "sh -c 'echo ready; sleep 0.05; echo done'", says="ready")
 
