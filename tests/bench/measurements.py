@@ -132,7 +132,7 @@ def datagrams(pair: Pair, *, ms: int) -> tuple[float, float]:
         pair.client.run(f"{_SENDS} speed send {pair.address} {DATAGRAM_PORT} {DATAGRAM_BYTES} {ms}")
         spent_s = busy_s() - before
     finally:
-        said = pair.server.join("datagrams")
+        said = pair.server.stop("datagrams")
     packets, _, took_ns = map(int, said.split()[-3:])
     if took_ns == 0:
         raise PlaceFailed(f"{pair.server.name}: no datagrams from {pair.client.name}")

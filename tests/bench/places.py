@@ -96,6 +96,11 @@ class Place:
         log = f"{self._notes}/{name}"
         return self.run(f"wait $(cat {log}.pid); cat {log}", timeout_s=timeout_s)
 
+    def stop(self, name: str) -> str:
+        """Tell a program in the background to end, wait until it does, and return all it said."""
+        log = f"{self._notes}/{name}"
+        return self.run(f"kill $(cat {log}.pid); wait $(cat {log}.pid); cat {log}")
+
     def end(self, name: str) -> None:
         """End a program in the background, if it still runs."""
         log = f"{self._notes}/{name}"

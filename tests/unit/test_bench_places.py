@@ -67,6 +67,13 @@ def test_a_program_that_does_not_say_the_word_is_given_up(place: Place) -> None:
         place.start("it", "echo wrong", says="ready", timeout_s=0.05)
 
 
+def test_a_program_that_is_told_to_end_says_its_last_words(place: Place) -> None:
+    words = "trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    place.start("it", f'sh -c "{words}"', says="ready")
+
+    assert place.stop("it") == "ready\nlast"
+
+
 def test_a_program_in_the_background_can_be_ended_once_and_again(place: Place) -> None:
     place.start("it", "sh -c 'echo ready; exec sleep 100'", says="ready")
 
