@@ -5,11 +5,12 @@
  *
  * speed receive PORT
  *	Counts datagrams, 64 at a system call, until SIGTERM. Says "ready" when it listens, and in
- *	the end how many came, their bytes, and the nanoseconds from the first to the last. What
- *	the socket's buffer had no place for was not received. It looks every NAP_US and does not
- *	wait to be woken, which would cost the sender more than all of the path.
+ *	the end how many came and their bytes. What the socket's buffer had no place for was not
+ *	received. It looks every NAP_US and does not wait to be woken, which would cost the sender
+ *	more than all of the path.
  * speed send ADDRESS PORT BYTES MS
- *	Sends datagrams of BYTES for MS from one socket, 64 at a system call. Says how many.
+ *	Sends datagrams of BYTES for MS from one socket, 64 at a system call. Says how many,
+ *	and the nanoseconds that it took.
  * speed serve PORT
  *	Answers each TCP connection's request of 64 bytes with as many, and closes it, until it is
  *	ended.
@@ -93,7 +94,7 @@ static void receive(const char *port)
 	struct sockaddr_in here = address_of("0.0.0.0", port);
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	int size = RECEIVE_BUFFER_BYTES;
-	long long packets = 0, bytes = 0, first_ns = 0, last_ns = 0;
+	long long packets = 0, bytes = 0;
 
 	need(fd, "socket");
 	/* The first needs a capability, the second stops at the kernel's limit. */
@@ -117,13 +118,11 @@ static void receive(const char *port)
 			continue;
 		}
 		need(got, "receive");
-		last_ns = now_ns();
-		first_ns = first_ns ? first_ns : last_ns;
 		packets += got;
 		for (int i = 0; i < got; i++)
 			bytes += messages[i].msg_len;
 	}
-	printf("%lld %lld %lld\n", packets, bytes, last_ns - first_ns);
+	printf("%lld %lld\n", packets, bytes);
 }
 
 static void transmit(const char *address, const char *port, int bytes, int ms)
@@ -133,8 +132,7 @@ static void transmit(const char *address, const char *port, int bytes, int ms)
 	static struct mmsghdr messages[AT_ONCE];
 	struct sockaddr_in there = address_of(address, port);
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	long long ends_ns = now_ns() + ms * NANOSECONDS_PER_MILLISECOND;
-	long long packets = 0;
+	long long packets = 0, begun_ns, ends_ns;
 
 	need(fd, "socket");
 	need(connect(fd, (struct sockaddr *)&there, sizeof(there)), "connect");
@@ -142,6 +140,8 @@ static void transmit(const char *address, const char *port, int bytes, int ms)
 		parts[i] = (struct iovec){.iov_base = data, .iov_len = bytes};
 		messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
 	}
+	begun_ns = now_ns();
+	ends_ns = begun_ns + ms * NANOSECONDS_PER_MILLISECOND;
 	while (now_ns() < ends_ns) {
 		int sent = sendmmsg(fd, messages, AT_ONCE, 0);
 
@@ -150,7 +150,7 @@ static void transmit(const char *address, const char *port, int bytes, int ms)
 			fail("send");
 		packets += sent > 0 ? sent : 0;
 	}
-	printf("%lld\n", packets);
+	printf("%lld %lld\n", packets, now_ns() - begun_ns);
 }
 
 static void serve(const char *port)
