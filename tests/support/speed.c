@@ -178,7 +178,7 @@ static void serve(const char *port)
 
 static bool ask_once(const struct sockaddr_in *there)
 {
-	/* A path that loses the packet of one connection must not stand still for the whole measurement. */
+	/* A lost packet must not hold up the measurement for longer than this. */
 	struct timeval patience = {.tv_sec = 1};
 	char request[REQUEST_BYTES] = {}, answer[REQUEST_BYTES + 1];
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
