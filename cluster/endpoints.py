@@ -242,7 +242,7 @@ class EndpointRegistry:
 
     def _item(self, key: str) -> KeyValue | None:
         entry = self._view.get(key)
-        return self._store.get(key) if entry is None else entry.item
+        return self._store.get(key) if entry is None else entry.whole_item()
 
 
 def _differs(known: Endpoint, wanted: Endpoint) -> bool:

@@ -33,7 +33,7 @@ class ClusterViews:
         """Views of one store."""
         return cls(
             networks=View(store, keys.NETWORKS, _network),
-            endpoints=View(store, keys.ENDPOINTS, _endpoint),
+            endpoints=View(store, keys.ENDPOINTS, _endpoint, keep_bytes=False),
             nodes=View(store, keys.NODES, _node),
             alive=View(store, keys.ALIVE, _alive),
             lost=View(store, keys.LOST, _lost),

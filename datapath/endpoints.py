@@ -134,9 +134,13 @@ class Endpoints:
         return dict(self._identities)
 
     def _attach(self, ifindex: int) -> None:
-        ipv4_settings.apply(self._netlink, ifindex=ifindex, settings=ipv4_settings.FORWARDING)
-        tc.attach(
-            self._netlink, ifindex=ifindex, hook=tc.OWN_INGRESS, program_fd=self._program_fd, name="from_container"
+        name = "from_container"
+        self._netlink.execute(
+            f"attach {name} to interface {ifindex}",
+            [
+                ipv4_settings.request(ifindex, ipv4_settings.FORWARDING),
+                *tc.requests_to_attach(ifindex=ifindex, hook=tc.OWN_INGRESS, program_fd=self._program_fd, name=name),
+            ],
         )
 
     def _ensure_veth(self, spec: EndpointSpec, undo: contextlib.ExitStack) -> Link:

@@ -52,23 +52,26 @@ def attach(netlink: Netlink, *, ifindex: int, hook: Hook, program_fd: int, name:
     Raises:
         LinkError: the kernel refused; ENODEV when the interface is gone.
     """
+    requests = requests_to_attach(ifindex=ifindex, hook=hook, program_fd=program_fd, name=name)
+    netlink.execute(f"attach {name} to interface {ifindex}", requests)
+
+
+def requests_to_attach(*, ifindex: int, hook: Hook, program_fd: int, name: str) -> list[Request]:
+    """What :func:`attach` asks of the kernel, to be sent with something else."""
     qdisc = tcmsg()
     qdisc["index"] = ifindex
     qdisc["parent"] = _CLSACT
     qdisc["handle"] = _CLSACT_HANDLE
     qdisc["attrs"] = [("TCA_KIND", "clsact")]
     options = [("TCA_BPF_FD", program_fd), ("TCA_BPF_NAME", name), ("TCA_BPF_FLAGS", _DIRECT_ACTION)]
-    netlink.execute(
-        f"attach {name} to interface {ifindex}",
-        [
-            Request(qdisc, _RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, harmless=frozenset({errno.EEXIST})),
-            Request(
-                _filter(ifindex, hook, ("TCA_OPTIONS", {"attrs": options})),
-                _RTM_NEWTFILTER,
-                NLM_F_CREATE | NLM_F_REPLACE,
-            ),
-        ],
-    )
+    return [
+        Request(qdisc, _RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, harmless=frozenset({errno.EEXIST})),
+        Request(
+            _filter(ifindex, hook, ("TCA_OPTIONS", {"attrs": options})),
+            _RTM_NEWTFILTER,
+            NLM_F_CREATE | NLM_F_REPLACE,
+        ),
+    ]
 
 
 def detach(netlink: Netlink, *, ifindex: int, hook: Hook) -> None:

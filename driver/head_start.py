@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from driver.engine_records import Container, ContainerId
 from driver.labelling import Labelling
 from model.errors import HawseError, InvalidInput
+from model.ids import DockerNetworkId
 from model.labels import EGRESS_LABEL, INGRESS_LABEL
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class HeadStart:
         self._labelling = labelling
         self._look = look
         self._on_failure = on_failure
+        # The engine gives an id one name, for ever; those of networks that are gone are not asked for.
+        self._names: Mapping[DockerNetworkId, str] = {}
         self._changed = threading.Condition()
         self._waiting: deque[ContainerId] = deque()
         self._begun = 0
@@ -136,7 +139,15 @@ class HeadStart:
         ours = self._labelling.docker_networks()
         if not container.networks or not ours:
             return False
-        names = self._engine.network_names()
+        if self._is_in(container, ours):
+            return True
+        if ours <= self._names.keys():
+            return False
+        self._names = {DockerNetworkId(ident): name for ident, name in self._engine.network_names().items()}
+        return self._is_in(container, ours)
+
+    def _is_in(self, container: Container, ours: frozenset[DockerNetworkId]) -> bool:
+        names = self._names
         return any(said == names.get(ident) or ident.startswith(said) for said in container.networks for ident in ours)
 
 

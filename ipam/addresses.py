@@ -164,7 +164,7 @@ class Addresses:
         key = keys.address(pool, address)
         pool_item = self._known_pool(pool)
         entry = self._views.addresses.get(key)
-        item, fresh = (None if entry is None else entry.item), False
+        item, fresh = (None if entry is None else entry.whole_item()), False
         for _ in range(_ATTEMPTS):
             try:
                 ops = self._claim_ops(pool, address, item, holder)
@@ -189,7 +189,7 @@ class Addresses:
         """
         key = keys.address(pool, address)
         entry = self._views.addresses.get(key)
-        item, fresh = (None if entry is None else entry.item), False
+        item, fresh = (None if entry is None else entry.whole_item()), False
         for _ in range(_ATTEMPTS):
             record = None if item is None else decode(AddressRecord, item.value, key=key)
             if item is None or record is None or holder not in record.holders:

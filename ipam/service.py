@@ -162,7 +162,7 @@ class Ipam:
         key = keys.address(pool, address)
         entry = self._views.addresses.get(key)
         if entry is not None and _is_virtual(entry.value, holder):
-            return entry.item
+            return entry.whole_item()
         item = self._store.get(key)
         return item if item is not None and _is_virtual(decode(AddressRecord, item.value, key=key), holder) else None
 

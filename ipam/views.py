@@ -26,7 +26,7 @@ class IpamViews:
         """Views of one store."""
         return cls(
             pools=View(store, keys.POOLS, _pool),
-            addresses=View(store, keys.ADDRESSES, _address),
+            addresses=View(store, keys.ADDRESSES, _address, keep_bytes=False),
             cursors=View(store, keys.CURSORS, _cursor),
         )
 

@@ -17,13 +17,14 @@ import ipaddress
 import operator
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from model.addresses import MacAddress
 from model.errors import HawseError, InvalidInput
+from model.ids import DockerNetworkId, NodeName
 from model.labels import Labels
 
 T = TypeVar("T")
@@ -68,12 +69,15 @@ _CUSTOM_TYPES: Final[Mapping[object, type]] = {
     MacAddress: _Mac,
     Labels: _Labels,
 }
+_SHARED: Final = 8192
+_share_network: Final = functools.lru_cache(_SHARED)(ipaddress.ip_network)
 _TEXT_READERS: Final[Mapping[type, Callable[[str], object]]] = {
     _Address: ipaddress.ip_address,
-    _Network: ipaddress.ip_network,
+    _Network: _share_network,
     _Interface: ipaddress.ip_interface,
     _Mac: MacAddress,
 }
+_REPEATED: Final[frozenset[object]] = frozenset({NodeName, DockerNetworkId, tuple[str, ...]})
 
 
 def encode(value: object) -> bytes:
@@ -125,7 +129,23 @@ def _read(kind: Any, raw: object) -> Any:
     if not _is_record(kind):
         return msgspec.convert(raw, _wire_type(kind), dec_hook=_read_custom)
     fields = msgspec.convert(raw, _wire_record(kind), dec_hook=_read_custom)
-    return kind(**{name: getattr(fields, name) for name in fields.__struct_fields__})
+    values = {name: getattr(fields, name) for name in fields.__struct_fields__}
+    for name in _repeated_fields(kind):
+        values[name] = _share(values[name])
+    return kind(**values)
+
+
+@functools.lru_cache(_SHARED)
+def _share(value: Hashable) -> Hashable:
+    """The value that was seen first of all that are equal: the same object in all records that hold it."""
+    return value
+
+
+@functools.cache
+def _repeated_fields(kind: type) -> tuple[str, ...]:
+    """Fields whose text is the same in a great many records: of a node, of a network, or of a few holders."""
+    hints = typing.get_type_hints(kind)
+    return tuple(field.name for field in dataclasses.fields(kind) if hints[field.name] in _REPEATED)
 
 
 def _is_record(kind: object) -> bool:
@@ -135,7 +155,7 @@ def _is_record(kind: object) -> bool:
 def _read_custom(kind: Any, raw: object) -> object:
     # msgspec puts the path of the field behind the text of a ValueError, and only of that.
     if kind is _Labels:
-        return Labels.of(msgspec.convert(raw, dict[str, str]))
+        return _share(Labels.of(msgspec.convert(raw, dict[str, str])))
     if kind in _TEXT_READERS:
         if not isinstance(raw, str):
             raise ValueError(f"Expected `str`, got `{type(raw).__name__}`")

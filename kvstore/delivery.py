@@ -145,10 +145,12 @@ class _Subscription(Generic[T]):
 
     def merge(self, changes: Sequence[Change[T]]) -> None:
         """Add later changes to what is pending."""
-        for change in changes:
-            told = self.pending.pop(change.key, change).old
-            if told != change.new:
-                self.pending[change.key] = Change(change.key, told, change.new)
+        for one in changes:
+            before = self.pending.pop(one.key, None)
+            # Mostly there is none, and all subscribers hold the same change.
+            change = one if before is None else Change(one.key, before.old, one.new)
+            if change.old != change.new:
+                self.pending[change.key] = change
 
     def take(self) -> Sequence[Change[T]]:
         """Hand out all that is pending."""

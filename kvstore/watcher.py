@@ -16,10 +16,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from kvstore.backoff import Backoff
+from kvstore.codec import encode
 from kvstore.delivery import Change, Delivery
 from kvstore.store import EventKind, KeyValue, Snapshot, Store, Watch, WatchBatch
 from model.errors import HawseError, InvalidInput, StoreError, StoreUnavailable
@@ -40,6 +41,26 @@ class Entry(Generic[T]):
 
     value: T
     item: KeyValue
+    """Without its bytes in a view that does not keep them: see :meth:`whole_item`."""
+
+    fingerprint: int
+    """Of the bytes."""
+
+    def shows(self, item: KeyValue) -> bool:
+        """Whether this is that key as it stands there: another store may have come to the same revision."""
+        mine = self.item
+        return (mine.mod_revision, mine.create_revision, mine.lease, self.fingerprint) == (
+            item.mod_revision,
+            item.create_revision,
+            item.lease,
+            hash(item.value),
+        )
+
+    def whole_item(self) -> KeyValue:
+        """The key with its bytes; when they were not kept, as this version writes the value."""
+        if self.item.value:
+            return self.item
+        return replace(self.item, value=encode(self.value))
 
 
 class View(Generic[T]):
@@ -52,6 +73,7 @@ class View(Generic[T]):
         prefix: which keys.
         decode: makes a value of a key; when it raises, the key is treated as absent (logged once per revision).
         backoff: waits between resyncs, and before a subscriber that failed is called again.
+        keep_bytes: whether entries keep the bytes of their keys. In a large view they take as much as the values.
     """
 
     def __init__(
@@ -61,8 +83,10 @@ class View(Generic[T]):
         decode: Callable[[KeyValue], T],
         *,
         backoff: Backoff = Backoff(),  # noqa: B008  # frozen
+        keep_bytes: bool = True,
     ) -> None:
         self._store = store
+        self._keep_bytes = keep_bytes
         self._prefix = prefix
         self._decode = decode
         self._backoff = backoff
@@ -262,7 +286,7 @@ class View(Generic[T]):
 
     def _place(self, key: str, item: KeyValue | None) -> Change[T]:
         old = self._entries.get(key)
-        if old is not None and old.item == item:
+        if old is not None and item is not None and old.shows(item):
             return Change(key, old.value, old.value)
         new = None if item is None else self._entry(item)
         if item is None:
@@ -287,7 +311,7 @@ class View(Generic[T]):
                 )
             return None
         self._undecodable.pop(item.key, None)
-        return Entry(value, item)
+        return Entry(value, item if self._keep_bytes else replace(item, value=b""), hash(item.value))
 
     def _publish(self, changes: Sequence[Change[T]], revision: int) -> None:
         self._revision = revision

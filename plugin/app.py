@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -27,6 +28,7 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 WsgiApplication: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+_SWITCH_INTERVAL_S: Final = 0.0005
 _GUNICORN_SOCKET: Final = "gunicorn.socket"
 """gunicorn puts the accepted connection here; its own name is the path that was listened on."""
 
@@ -70,6 +72,9 @@ def application() -> BySocket:
         return _refusing(str(err), settings.agent_socket)
     except InvalidInput as err:
         return _misconfigured(err, settings.agent_socket)
+    # A thread that comes back from the kernel or from etcd waits this long for one that computes, at every step of a
+    # call. The default of 5 ms is as long as a whole call.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     wired.agent.start()
     return BySocket({str(PLUGIN_SOCKET): wired.driver, str(settings.agent_socket): wired.operator}, wired.agent)
 

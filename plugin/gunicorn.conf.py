@@ -54,6 +54,7 @@ keepalive = 3600
 worker_tmp_dir = "/dev/shm"  # noqa: S108 # the directory of a private mount namespace
 control_socket_disable = True
 proc_name = "hawse"
+logger_class = "plugin.gunicorn_logger.QuietLogger"
 logconfig_dict = logs.configuration(_SETTINGS.log_level)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import os
+import statistics
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -17,6 +20,8 @@ PINNED: Final = "programs pinned"
 NOT_PINNED: Final = "nothing pinned"
 BARS: Final = (Bar(row="agent-start", contestant=PINNED, against=None, limit=1.0),)
 _SHOWN: Final = 6
+_START_TIME: Final = 19
+"""Which word behind the name it is, in proc_pid_stat(5)."""
 _READY_S: Final = 60.0
 _LOOK_S: Final = 0.005
 
@@ -27,34 +32,42 @@ def agent_mb(node: Node) -> float:
 
 
 def start_rows(node: Node, plan: Plan) -> Sequence[Row]:
-    """From the engine's order to start until the agent says that all is well, with and without what was pinned."""
+    """How long an agent takes until it says that all is well, with and without what was pinned.
+
+    Counted from its first process on, and from the engine's order on: the engine itself waits half a second before it
+    looks at a plugin. The node has an etcd that runs; one of its own would be started in that time.
+    """
     rounds = plan.rounds or (2 if plan.quick else 5)
-    times: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
-    enabled: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
+    started: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
+    ordered: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
     for _ in range(rounds):
         for contestant in (PINNED, NOT_PINNED):
             node.plugin.disable(force=True)
             if contestant == NOT_PINNED:
                 node.machine.must("sh", "-c", "ip link del hawse0; rm -r /sys/fs/bpf/hawse")
-            started_s = time.monotonic()
-            enabled[contestant].append(node.plugin.enable())
-            _wait_ready(node)
-            times[contestant].append(time.monotonic() - started_s)
-    plan.say("agent start: " + "; ".join(f"{name} {min(one):.2f} s" for name, one in times.items()))
+            ordered_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                enabling = pool.submit(node.plugin.enable)
+                _wait_ready(node)
+                ready_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+                enabling.result()
+            started[contestant].append(ready_s - _begun_s(node))
+            ordered[contestant].append(ready_s - ordered_s)
+    plan.say("agent start: " + "; ".join(f"{name} {statistics.median(one):.2f} s" for name, one in started.items()))
     return [
         Row(
             name="agent-start",
-            title="docker plugin enable until the agent is ready",
+            title="agent's first process until it is ready",
             unit="s",
             better=Better.LOWER,
-            samples=times,
+            samples=started,
         ),
         Row(
             name="plugin-enable",
-            title="docker plugin enable alone",
+            title="docker plugin enable until the agent is ready",
             unit="s",
             better=Better.LOWER,
-            samples=enabled,
+            samples=ordered,
         ),
     ]
 
@@ -87,3 +100,10 @@ def _wait_ready(node: Node) -> None:
         return bool(answer["healthy"])
 
     wait.until("the agent is ready", ready, timeout_s=_READY_S, interval_s=_LOOK_S)
+
+
+def _begun_s(node: Node) -> float:
+    """When the agent's first process was started, of the clock that counts from the machine's boot."""
+    stat = node.machine.must("cat", f"/proc/{node.plugin.pid()}/stat")
+    ticks = int(stat.rpartition(")")[2].split()[_START_TIME])
+    return ticks / os.sysconf("SC_CLK_TCK")

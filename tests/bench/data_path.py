@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -20,7 +20,7 @@ from tests.bench.states import States
 from tests.support import shell
 from tests.support.testbed import Testbed
 
-_FAILURES: Final = (PlaceFailed, AssertionError, ClientError)
+_FAILURES: Final = (PlaceFailed, AssertionError, ClientError, subprocess.TimeoutExpired)
 """Of a program, of a condition that was waited for, of the agent: they cost one sample."""
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
@@ -75,7 +75,6 @@ class _Run:
         self._field = field
         self._plan = plan
         self._states = States(field.nodes, [one.pair.client for one in field.services[::2]])
-        self._begun = time.monotonic()
         self.notes: list[str] = []
 
     def rows(self) -> Iterator[Row]:

@@ -129,12 +129,13 @@ def datagrams(pair: Pair, *, ms: int) -> tuple[float, float]:
     pair.server.start("datagrams", f"{_RECEIVES} speed receive {DATAGRAM_PORT}", says="ready")
     before = busy_s()
     try:
-        pair.client.run(f"{_SENDS} speed send {pair.address} {DATAGRAM_PORT} {DATAGRAM_BYTES} {ms}")
+        command = f"{_SENDS} speed send {pair.address} {DATAGRAM_PORT} {DATAGRAM_BYTES} {ms}"
+        _, took_ns = map(int, pair.client.run(command).split()[-2:])
         spent_s = busy_s() - before
     finally:
-        said = pair.server.join("datagrams")
-    packets, _, took_ns = map(int, said.split()[-3:])
-    if took_ns == 0:
+        said = pair.server.stop("datagrams")
+    packets, _ = map(int, said.split()[-2:])
+    if packets == 0:
         raise PlaceFailed(f"{pair.server.name}: no datagrams from {pair.client.name}")
     return packets / (took_ns / 1e9), spent_s / (packets / 1e6)
 

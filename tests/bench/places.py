@@ -20,6 +20,7 @@ from tests.support.engine import CLIENT, SOCKET
 from tests.support.images import NO_SLEEP
 from tests.support.machine import Machine
 
+_BEGIN: Final = "begin-of-answer"
 _END: Final = "end-of-answer"
 _PATIENCE_S: Final = 30.0
 _CLOSES_S: Final = 1.0
@@ -44,6 +45,7 @@ class Place:
         self.name: Final = name
         self.address: Final = address
         self._notes = notes
+        self._number = 0
         self._shell = subprocess.Popen(
             list(argv),
             stdin=subprocess.PIPE,
@@ -67,10 +69,13 @@ class Place:
         stdin, stdout = self._shell.stdin, self._shell.stdout
         if stdin is None or stdout is None:
             raise PlaceFailed(f"{self.name}: no shell")
-        stdin.write(f"{command} </dev/null\ncode=$?; echo; echo {_END} $code\n".encode())
+        # Numbered: what a command that was given up still says comes before, and is not taken for this one's answer.
+        self._number += 1
+        begin, end = f"{_BEGIN} {self._number}", f"{_END} {self._number}"
+        stdin.write(f"echo {begin}\n{command} </dev/null\ncode=$?; echo; echo {end} $code\n".encode())
         stdin.flush()
-        text = self._read_to_end(stdout.fileno(), time.monotonic() + timeout_s, command)
-        said, _, code = text.rpartition(f"\n{_END} ")
+        text = self._read_to_end(stdout.fileno(), f"\n{end} ".encode(), time.monotonic() + timeout_s, command)
+        said, _, code = text.rpartition(f"{begin}\n")[2].rpartition(f"\n{end} ")
         if code.strip() != "0":
             raise PlaceFailed(f"{self.name}: {command}: exit code {code.strip()}\n{said}")
         return said.strip("\n")
@@ -91,6 +96,11 @@ class Place:
         log = f"{self._notes}/{name}"
         return self.run(f"wait $(cat {log}.pid); cat {log}", timeout_s=timeout_s)
 
+    def stop(self, name: str) -> str:
+        """Tell a program in the background to end, wait until it does, and return all it said."""
+        log = f"{self._notes}/{name}"
+        return self.run(f"kill $(cat {log}.pid); wait $(cat {log}.pid); cat {log}")
+
     def end(self, name: str) -> None:
         """End a program in the background, if it still runs."""
         log = f"{self._notes}/{name}"
@@ -108,11 +118,11 @@ class Place:
         if self._shell.stdout is not None:
             self._shell.stdout.close()
 
-    def _read_to_end(self, fd: int, ends: float, command: str) -> str:
+    def _read_to_end(self, fd: int, end: bytes, ends: float, command: str) -> str:
         text = b""
         with selectors.DefaultSelector() as ready:
             ready.register(fd, selectors.EVENT_READ)
-            while not (text.endswith(b"\n") and f"\n{_END} ".encode() in text):
+            while not (text.endswith(b"\n") and end in text):
                 if not ready.select(max(0.0, ends - time.monotonic())):
                     raise PlaceFailed(f"{self.name}: {command}: did not end in time\n{text.decode(errors='replace')}")
                 more = os.read(fd, 65536)

@@ -12,9 +12,10 @@ from typing import Protocol
 import pytest
 
 from kvstore.backoff import Backoff
+from kvstore.codec import encode
 from kvstore.etcd import EtcdStore
 from kvstore.memory import MemoryStore
-from kvstore.store import Delete, KeyValue, Op, Put, Store
+from kvstore.store import Delete, KeyValue, Op, Put, Store, unchanged
 from kvstore.watcher import Change, View
 from model.errors import InvalidInput, StoreUnavailable
 from tests.support.etcd import EtcdServer
@@ -165,6 +166,28 @@ def test_the_snapshot_is_told_and_readable(world: World, view: View[str], told: 
     assert revision == entry.item.mod_revision
     assert view.get("/w/a") is None
     assert view.resyncs == 0
+
+
+def test_a_view_without_bytes_knows_values_and_revisions(world: World) -> None:
+    view = View(world.store, "/v/", text, backoff=QUICK, keep_bytes=False)
+    told: list[Change[str]] = []
+    view.subscribe(told.extend)
+    revision = write(world, Put("/v/a", b"1"), Put("/v/b", b"2"))
+    view.start()
+    try:
+        assert view.wait_delivered(revision, WAIT_S)
+        entry = view.get("/v/a")
+        assert entry is not None
+        assert ("1", b"", revision) == (entry.value, entry.item.value, entry.item.mod_revision)
+        assert encode("1") == entry.whole_item().value
+        assert world.store.txn([unchanged(entry.item)], [Put("/v/b", b"3")]).succeeded
+
+        world.break_watches()
+        assert follows_again(view, world)
+        assert {"/v/a": "1", "/v/b": "3"} == {key: value for key, value in values(view).items() if key != "/v/mark"}
+        assert 1 == sum(change.key == "/v/a" for change in told)
+    finally:
+        view.stop()
 
 
 def test_a_write_of_ones_own_is_read(world: World, view: View[str], told: Told) -> None:

@@ -49,6 +49,13 @@ def test_a_command_that_does_not_end_is_given_up(place: Place) -> None:
         place.run("sleep 100", timeout_s=0.05)
 
 
+def test_the_answer_of_a_command_that_was_given_up_is_no_other_commands(place: Place) -> None:
+    with pytest.raises(PlaceFailed, match="did not end in time"):
+        place.run("sleep 0.2; echo late", timeout_s=0.05)
+
+    assert place.run("echo well") == "well"
+
+
 def test_a_program_in_the_background_is_waited_for_and_joined(place: Place) -> None:
     place.start("it", "sh -c 'echo ready; sleep 0.05; echo done'", says="ready")
 
@@ -58,6 +65,13 @@ def test_a_program_in_the_background_is_waited_for_and_joined(place: Place) -> N
 def test_a_program_that_does_not_say_the_word_is_given_up(place: Place) -> None:
     with pytest.raises(PlaceFailed, match="does not say «ready» but: wrong"):
         place.start("it", "echo wrong", says="ready", timeout_s=0.05)
+
+
+def test_a_program_that_is_told_to_end_says_its_last_words(place: Place) -> None:
+    words = "trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    place.start("it", f'sh -c "{words}"', says="ready")
+
+    assert place.stop("it") == "ready\nlast"
 
 
 def test_a_program_in_the_background_can_be_ended_once_and_again(place: Place) -> None:

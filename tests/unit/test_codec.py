@@ -11,6 +11,7 @@ from model.addresses import AddressKind, AddressRecord, IPAddress, IPInterface, 
 from model.endpoints import Endpoint
 from model.errors import InvalidInput
 from model.ids import DockerNetworkId, EndpointId, IdentityId, NodeName, Vni
+from model.labels import Labels
 from model.networks import Network
 from model.nodes import Node
 from model.policies import PolicyMode
@@ -104,6 +105,19 @@ def test_a_record_survives_the_store(record: object) -> None:
 )
 def test_a_bare_value_survives_the_store(kind: type[object], value: object) -> None:
     assert value == codec.decode(kind, codec.encode(value), key="/k")
+
+
+def test_what_many_records_have_in_common_is_there_once() -> None:
+    wanted = dataclasses.replace(ENDPOINT, labels=Labels.of({"app": "web"}))
+    one, other = (codec.decode(Endpoint, codec.encode(wanted), key="k") for _ in range(2))
+    held, again = (codec.decode(AddressRecord, codec.encode(ADDRESS), key="k") for _ in range(2))
+
+    assert wanted == one == other
+    assert one.node is other.node
+    assert one.docker_network is other.docker_network
+    assert one.network is other.network
+    assert one.labels is other.labels
+    assert held.holders is again.holders
 
 
 def test_the_form_is_compact_in_order_of_declaration_and_without_none() -> None:

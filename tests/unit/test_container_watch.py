@@ -108,6 +108,20 @@ def test_an_endpoint_is_labelled_when_its_container_is_connected(host: Host) -> 
     assert [] == watch.problems()
 
 
+def test_names_of_networks_that_are_known_are_not_asked_for_again(host: Host) -> None:
+    host.watch()
+    host.create("web")
+    host.settled()
+    asked = [path for path in host.dockerd.asked if path.endswith("/networks")]
+    assert asked
+
+    host.create("other")
+    host.create("elsewhere", None, "bridge")
+    host.settled()
+
+    assert asked == [path for path in host.dockerd.asked if path.endswith("/networks")]
+
+
 def arrive(host: Host, container: FakeContainer) -> EndpointId:
     """CreateEndpoint, and what the engine shows until the endpoint is connected."""
     host._number += 1
