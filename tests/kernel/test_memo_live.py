@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import json
 import socket
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
@@ -404,6 +405,42 @@ def test_unusual_tunnel_packet_is_left_to_the_device(apart: World, changed: dict
                 timeout_s=LONG_S,
             )
             assert receiver.count(DropReason(0), Direction.INGRESS) == before + 1
+
+
+def test_damaged_outer_header_is_left_to_the_hosts_stack(apart: World) -> None:
+    node, receiver = apart.client.node, apart.receiver
+    with apart.talking(), without_tunnel(receiver):
+        with node.namespace.entered():
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        with sender:
+            sender.bind(("eth0", 0))
+            datagram = udp(b"whole or damaged", source_port=CLIENT_PORT, port=PORT)
+            packet = ipv4(datagram, source=apart.client.address, target=apart.server.address, protocol=17)
+            inside = vxlan(ethernet(packet, source=str(apart.client.spec.mac)), vni=VNI, group=IDENTITY)
+            outer = ipv4(
+                udp(inside, source_port=50000, port=TUNNEL_PORT),
+                source=str(node.address),
+                target=str(receiver.address),
+                protocol=17,
+            )
+            whole = ethernet(outer, source=_mac(node), target=_mac(receiver))
+            damaged = whole[:22] + bytes([whole[22] ^ 1]) + whole[23:]
+            before = receiver.count(DropReason(0), Direction.INGRESS)
+
+            sender.send(damaged)
+            sender.send(whole)
+
+            until(
+                "the whole one is delivered",
+                lambda: receiver.count(DropReason(0), Direction.INGRESS) > before,
+                timeout_s=LONG_S,
+            )
+            assert receiver.count(DropReason(0), Direction.INGRESS) == before + 1
+
+
+def _mac(node: Node) -> str:
+    (link,) = json.loads(node.namespace.ip("-j", "link", "show", "eth0"))
+    return str(link["address"])
 
 
 def test_virtual_address_after_the_backends_own(world: World) -> None:
