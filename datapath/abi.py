@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 _FieldsType = list[tuple[str, Any]]
 
-ABI_VERSION: Final = 3
+ABI_VERSION: Final = 4
 ROUTER_MAC: Final = 0x026861777365
 """of every host end and of the tunnel device"""
 IDENTITY_HOST: Final = 1
@@ -60,10 +60,17 @@ SERVICE_SOCKETS_MAX: Final = 65536
 NAT_MAX: Final = 262144
 """two entries for each connection"""
 PUBLISHED_MAX: Final = 65536
+PUBLISHED_WORDS: Final = 1024
+"""65536 ports"""
 DEVICES_MAX: Final = 64
 ROUTED_MAX: Final = 1024
 NAT_TRIES: Final = 64
 """ports that are tried for a connection"""
+MEMO_MAX: Final = 131072
+MEMO_TICKS: Final = 250
+"""how long a memo holds: at most 2.5 s, a second as a rule"""
+BUSY_PACKETS: Final = 16
+"""of a connection in one second: then a memo is made"""
 
 
 class Direction(enum.IntEnum):
@@ -244,17 +251,20 @@ class ArrayKey(ctypes.Structure):
 
 
 class ConfigValue(ctypes.Structure):
-    """``struct config_value``, 40 bytes."""
+    """``struct config_value``, 48 bytes."""
 
     _fields_: ClassVar[_FieldsType] = [
         ("node_address", ctypes.c_uint32.__ctype_be__ * 4),
         ("tunnel_ifindex", ctypes.c_uint32),
         ("abi_version", ctypes.c_uint32),
         ("policy_epoch", ctypes.c_uint32),
+        ("places_epoch", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("host_ifindex", ctypes.c_uint32),
         ("nat_port_first", ctypes.c_uint16),
         ("nat_port_last", ctypes.c_uint16),
+        ("tunnel_port", ctypes.c_uint16),
+        ("unused", ctypes.c_uint16),
     ]
     node_address: ctypes.Array[Any]
     """source of tunnel packets; all zero = not configured"""
@@ -264,6 +274,8 @@ class ConfigValue(ctypes.Structure):
     """HAWSE_ABI_VERSION"""
     policy_epoch: int
     """raised by every change of the policy maps"""
+    places_epoch: int
+    """raised by every change of who is where; read with the one before"""
     flags: int
     """enum config_flags"""
     host_ifindex: int
@@ -272,6 +284,10 @@ class ConfigValue(ctypes.Structure):
     """masqueraded connections get a port from here, this machine's order"""
     nat_port_last: int
     """to here; 0 = nothing is masqueraded"""
+    tunnel_port: int
+    """of the VXLAN device"""
+    unused: int
+    """0"""
 
 
 class ConfigFlags(enum.IntEnum):
@@ -592,6 +608,16 @@ class PublishedValue(ctypes.Structure):
     """network of the container"""
 
 
+class PublishedPortsValue(ctypes.Structure):
+    """``struct published_ports_value``, 8 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("bits", ctypes.c_uint64),
+    ]
+    bits: int
+    """1 << port % 64"""
+
+
 class NatKey(ctypes.Structure):
     """``struct nat_key``, 16 bytes."""
 
@@ -727,7 +753,7 @@ class ConntrackValue(ctypes.Structure):
         ("epoch", ctypes.c_uint32),
         ("reason", ctypes.c_uint8),
         ("direction", ctypes.c_uint8),
-        ("unused", ctypes.c_uint16),
+        ("packets", ctypes.c_uint16),
         ("seen_s", ctypes.c_uint32),
         ("source_identity", ctypes.c_uint32),
         ("destination_identity", ctypes.c_uint32),
@@ -741,8 +767,8 @@ class ConntrackValue(ctypes.Structure):
     """enum drop_reason when a policy cut it off, otherwise 0"""
     direction: int
     """enum direction of the policy that cut it off"""
-    unused: int
-    """0"""
+    packets: int
+    """in the second of the last one, up to HAWSE_BUSY_PACKETS"""
     seen_s: int
     """last packet, CLOCK_MONOTONIC"""
     source_identity: int
@@ -755,6 +781,80 @@ class ConntrackValue(ctypes.Structure):
     """rule of the destination's policy; 0 = none was needed"""
     flags: int
     """enum conntrack_flags"""
+
+
+class MemoHook(enum.IntEnum):
+    """``enum memo_hook``."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> MemoHook:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    FROM_CONTAINER = 0, "came in through a veth pair"
+    FROM_OVERLAY = 1, "came in through the tunnel"
+
+
+class MemoKey(ctypes.Structure):
+    """``struct memo_key``, 20 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("scope", ctypes.c_uint32),
+        ("source", ctypes.c_uint32.__ctype_be__),
+        ("destination", ctypes.c_uint32.__ctype_be__),
+        ("ports", ctypes.c_uint32.__ctype_be__),
+        ("protocol_and_hook", ctypes.c_uint32),
+    ]
+    scope: int
+    """host end of the veth pair; of the tunnel the network"""
+    source: int
+    """address"""
+    destination: int
+    """address"""
+    ports: int
+    """source and destination, as they stand in the packet"""
+    protocol_and_hook: int
+    """protocol of IP, and enum memo_hook << 8"""
+
+
+class MemoValue(ctypes.Structure):
+    """``struct memo_value``, 48 bytes."""
+
+    _fields_: ClassVar[_FieldsType] = [
+        ("mark", ctypes.c_uint64),
+        ("policy_epoch", ctypes.c_uint32),
+        ("places_epoch", ctypes.c_uint32),
+        ("until", ctypes.c_uint64),
+        ("ifindex", ctypes.c_uint32),
+        ("node", ctypes.c_uint32.__ctype_be__),
+        ("vni", ctypes.c_uint32),
+        ("identity", ctypes.c_uint16),
+        ("mac", ctypes.c_uint8 * 6),
+        ("underlay", ctypes.c_uint32),
+    ]
+    mark: int
+    """of the key: an entry may be used anew while it is read"""
+    policy_epoch: int
+    """that it was made under"""
+    places_epoch: int
+    """that it was made under"""
+    until: int
+    """jiffies"""
+    ifindex: int
+    """host end of the receiver's veth pair; 0 = through the tunnel"""
+    node: int
+    """where the tunnel leads, or where it has to come from; 0 = nowhere"""
+    vni: int
+    """network"""
+    identity: int
+    """of the sender, as the tunnel tells it"""
+    mac: ctypes.Array[Any]
+    """that the frame has to come from; through the tunnel any"""
+    underlay: int
+    """interface that the tunnel's packets came in through; 0 = not known"""
 
 
 class FragmentKey(ctypes.Structure):

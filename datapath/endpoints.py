@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from datapath import abi, entries, ipv4_settings, names, tc
 from datapath.api import EndpointSpec, LocalEndpoint
@@ -31,6 +31,7 @@ class Endpoints:
         endpoints: the map of endpoints.
         addresses: the ipcache.
         program_fd: ``from_container``.
+        changed: called after every change of the map but an endpoint that is new in it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Endpoints:
         endpoints: TypedMap[abi.EndpointKey, abi.EndpointValue],
         addresses: LocalAddresses,
         program_fd: int,
+        changed: Callable[[], None],
     ) -> None:
         self._netlink = netlink
         self._links = links
@@ -49,6 +51,7 @@ class Endpoints:
         self._endpoints = endpoints
         self._addresses = addresses
         self._program_fd = program_fd
+        self._changed = changed
         self._identities: dict[EndpointId, IdentityId] = {}
         """As they stand in the map of endpoints."""
 
@@ -92,6 +95,7 @@ class Endpoints:
             self._identities[spec.endpoint_id] = spec.identity
             undo.pop_all()
             if before is not None:
+                self._changed()
                 old = entries.endpoint_spec(before, mtu_bytes=link.mtu_bytes)
                 for address in set(entries.ipcache_keys(old)) - set(entries.ipcache_keys(spec)):
                     self._addresses.release(address, link.ifindex)
@@ -172,6 +176,7 @@ class Endpoints:
         if value is None:
             return
         self._endpoints.delete(key)
+        self._changed()
         self._identities.pop(entries.endpoint_id(value), None)
         for address in entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)):
             self._addresses.release(address, ifindex)

@@ -20,6 +20,7 @@ _RING_BUFFER: Final = 27
 # Numbers of enum bpf_func_id.
 _SKB_SET_TUNNEL_KEY: Final = 21
 _SKB_SET_TUNNEL_OPT: Final = 30
+_JIFFIES64: Final = 118
 _REDIRECT_NEIGH: Final = 152
 _REDIRECT_PEER: Final = 155
 
@@ -35,6 +36,7 @@ def probe_features(root: Path) -> Sequence[Feature]:
         _feature("redirect_peer", lambda: _helper(_SCHED_CLS, _REDIRECT_PEER), required=True),
         _feature("tunnel key", lambda: _helper(_SCHED_CLS, _SKB_SET_TUNNEL_KEY), required=True),
         _feature("tunnel options", lambda: _helper(_SCHED_CLS, _SKB_SET_TUNNEL_OPT), required=True),
+        _feature("jiffies", lambda: _helper(_SCHED_CLS, _JIFFIES64), required=True),
         _feature("map batches", _map_batches, required=True),
         _feature("redirect_neigh", lambda: _helper(_SCHED_CLS, _REDIRECT_NEIGH), required=False),
         _feature("ring buffer", _ring_buffer, required=False),

@@ -45,6 +45,9 @@ class HostConfig:
         value.abi_version = abi.ABI_VERSION
         value.nat_port_first = config.way_out.first_port if config.way_out else 0
         value.nat_port_last = config.way_out.last_port if config.way_out else 0
+        value.tunnel_port = config.tunnel_port
+        # The agent before this one may have died between a change and the epoch.
+        value.places_epoch = _next(value.places_epoch)
         self._write(value)
 
     def set_flag(self, flag: abi.ConfigFlags, *, on: bool) -> bool:
@@ -60,8 +63,18 @@ class HostConfig:
     def raise_policy_epoch(self) -> None:
         """Have every connection judged again at its next packet."""
         value = self.read()
-        value.policy_epoch = (value.policy_epoch + 1) % 2**32
+        value.policy_epoch = _next(value.policy_epoch)
+        self._write(value)
+
+    def raise_places_epoch(self) -> None:
+        """Have no packet go by what was decided before: who is where, or who it is, has changed by now."""
+        value = self.read()
+        value.places_epoch = _next(value.places_epoch)
         self._write(value)
 
     def _write(self, value: abi.ConfigValue) -> None:
         self._config.update(abi.ArrayKey(index=_INDEX), value)
+
+
+def _next(epoch: int) -> int:
+    return (epoch + 1) % 2**32

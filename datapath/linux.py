@@ -175,7 +175,10 @@ class LinuxDatapath:
         """See :meth:`datapath.api.Datapath.replace_nodes`."""
         wanted = [(abi.NodeKey(address=words(address)), abi.NodeValue()) for address in addresses]
         with self._lock:
-            self._open_maps.nodes.sync(wanted)
+            try:
+                self._open_maps.nodes.sync(wanted)
+            finally:
+                self._open_maps.config.raise_places_epoch()  # also when it failed half way
 
     def replace_networks(self, networks: Mapping[IPNetwork, NetworkSpec]) -> None:
         """See :meth:`datapath.api.Datapath.replace_networks`."""
@@ -334,7 +337,8 @@ class LinuxDatapath:
             undo.callback(opened.close)
             maps = OpenMaps(self._pins.maps, source.build(self._program_folder).files)
             undo.pop_all()
-        addresses = LocalAddresses(maps.ipcache)
+        changed = maps.config.raise_places_epoch
+        addresses = LocalAddresses(maps.ipcache, changed=changed)
         return _Started(
             programs=opened,
             maps=maps,
@@ -346,6 +350,7 @@ class LinuxDatapath:
                 endpoints=maps.endpoints,
                 addresses=addresses,
                 program_fd=opened.from_container,
+                changed=changed,
             ),
             devices=Devices(self._netlink, self._links, maps.devices),
         )

@@ -6,7 +6,7 @@ wins as long as its endpoint exists; the other is remembered and put in its plac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from datapath import abi, entries
 from datapath.api import IpcacheKey, RemoteEndpoint
@@ -16,13 +16,18 @@ from datapath.maps import TypedMap
 class LocalAddresses:
     """The ipcache, and what of it is local. Not thread-safe; the datapath's lock is around it.
 
+    Args:
+        ipcache: the map.
+        changed: called after every change of it but an address that is new in it.
+
     Raises:
         DatapathError: from every method that writes, when the kernel refused.
         Exhausted: from a method that adds, when the map is full.
     """
 
-    def __init__(self, ipcache: TypedMap[abi.IpcacheKey, abi.IpcacheValue]) -> None:
+    def __init__(self, ipcache: TypedMap[abi.IpcacheKey, abi.IpcacheValue], *, changed: Callable[[], None]) -> None:
         self._ipcache = ipcache
+        self._changed = changed
         self._local: dict[IpcacheKey, int] = {}
         self._shadowed: dict[IpcacheKey, RemoteEndpoint] = {}
 
@@ -37,13 +42,17 @@ class LocalAddresses:
     def claim(self, key: IpcacheKey, place: abi.IpcacheValue) -> None:
         """Make an address local; what another host says of it is remembered."""
         raw = entries.ipcache_key(key)
-        if key not in self._local:
+        known = key in self._local
+        if not known:
             other = self._ipcache.lookup(raw)
             remote = None if other is None else entries.remote_endpoint(other)
             if remote is not None:
                 self._shadowed[key] = remote
+            known = other is not None
         self._ipcache.update(raw, place)
         self._local[key] = place.ifindex
+        if known:
+            self._changed()
 
     def release(self, key: IpcacheKey, ifindex: int) -> None:
         """End an address of an endpoint, unless a newer one has it by now."""
@@ -56,18 +65,22 @@ class LocalAddresses:
         else:
             self._ipcache.update(raw, entries.remote_place(remote))
         del self._local[key]
+        self._changed()
 
     def replace_remotes(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
         """See :meth:`datapath.api.Datapath.replace_remotes`."""
         self._shadowed = {key: remote for key, remote in remotes.items() if key in self._local}
-        self._ipcache.sync(
-            (
-                (entries.ipcache_key(key), entries.remote_place(remote))
-                for key, remote in remotes.items()
-                if key not in self._local
-            ),
-            untouched=map(entries.ipcache_key, self._local),
-        )
+        try:
+            self._ipcache.sync(
+                (
+                    (entries.ipcache_key(key), entries.remote_place(remote))
+                    for key, remote in remotes.items()
+                    if key not in self._local
+                ),
+                untouched=map(entries.ipcache_key, self._local),
+            )
+        finally:
+            self._changed()  # also when it failed half way
 
     def update_remotes(self, upserts: Mapping[IpcacheKey, RemoteEndpoint], deletes: Iterable[IpcacheKey]) -> None:
         """See :meth:`datapath.api.Datapath.update_remotes`."""
@@ -75,9 +88,12 @@ class LocalAddresses:
         for key in gone:
             self._shadowed.pop(key, None)
         self._shadowed.update((key, remote) for key, remote in upserts.items() if key in self._local)
-        self._ipcache.update_many(
-            (entries.ipcache_key(key), entries.remote_place(remote))
-            for key, remote in upserts.items()
-            if key not in self._local
-        )
-        self._ipcache.delete_many(entries.ipcache_key(key) for key in gone if key not in self._local)
+        try:
+            self._ipcache.update_many(
+                (entries.ipcache_key(key), entries.remote_place(remote))
+                for key, remote in upserts.items()
+                if key not in self._local
+            )
+            self._ipcache.delete_many(entries.ipcache_key(key) for key in gone if key not in self._local)
+        finally:
+            self._changed()

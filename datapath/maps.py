@@ -60,6 +60,7 @@ POLICY: Final = Layout(abi.PolicyKey, abi.PolicyValue)
 NETWORKS: Final = Layout(abi.PrefixKey, abi.NetworkValue)
 PREFIXES: Final = Layout(abi.PrefixKey, abi.PrefixValue)
 CONNTRACK: Final = Layout(abi.ConntrackKey, abi.ConntrackValue)
+MEMO: Final = Layout(abi.MemoKey, abi.MemoValue)
 FRAGMENTS: Final = Layout(abi.FragmentKey, abi.FragmentValue)
 EVENT_LIMITS: Final = Layout(abi.ArrayKey, abi.EventLimitValue)
 SERVICES: Final = Layout(abi.ServiceKey, abi.ServiceValue)
@@ -67,6 +68,7 @@ TABLES: Final = Layout(abi.TableKey, MapReference)
 TABLE: Final = Layout(abi.ArrayKey, abi.BackendValue)
 SERVICE_SOCKETS: Final = Layout(abi.ServiceSocketKey, abi.ServiceSocketValue)
 PUBLISHED: Final = Layout(abi.PublishedKey, abi.PublishedValue)
+PUBLISHED_PORTS: Final = Layout(abi.ArrayKey, abi.PublishedPortsValue)
 NAT: Final = Layout(abi.NatKey, abi.NatValue)
 DEVICES: Final = Layout(abi.DeviceKey, abi.DeviceValue)
 ROUTED: Final = Layout(abi.PrefixKey, abi.RoutedValue)
@@ -82,6 +84,7 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_networks": NETWORKS,
     "hawse_prefixes": PREFIXES,
     "hawse_conntrack": CONNTRACK,
+    "hawse_memo": MEMO,
     "hawse_fragments": FRAGMENTS,
     "hawse_event_limits": EVENT_LIMITS,
     "hawse_services": SERVICES,
@@ -89,6 +92,7 @@ LAYOUTS: Final[Mapping[str, Layout[Any, Any]]] = MappingProxyType({
     "hawse_table": TABLE,
     "hawse_service_sockets": SERVICE_SOCKETS,
     "hawse_published": PUBLISHED,
+    "hawse_published_ports": PUBLISHED_PORTS,
     "hawse_nat": NAT,
     "hawse_devices": DEVICES,
     "hawse_routed": ROUTED,

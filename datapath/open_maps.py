@@ -48,7 +48,9 @@ class OpenMaps:
             self.routed = opened("hawse_routed", maps.ROUTED)
             self.devices = opened("hawse_devices", maps.DEVICES)
             self.nat = opened("hawse_nat", maps.NAT)
-            self.published = PublishedMap(opened("hawse_published", maps.PUBLISHED))
+            self.published = PublishedMap(
+                opened("hawse_published", maps.PUBLISHED), opened("hawse_published_ports", maps.PUBLISHED_PORTS)
+            )
             self.services = ServiceMaps(opened("hawse_services", maps.SERVICES), opened("hawse_tables", maps.TABLES))
             self.policy = PolicyMaps(
                 opened("hawse_policy", maps.POLICY),

@@ -63,7 +63,15 @@ PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({
     "service_recvmsg4": ProgramKind.RECVMSG4,
     "service_getpeername4": ProgramKind.GETPEERNAME4,
 })  # fmt: skip
-STAGES: Final = ("refuse_packet", "to_service", "to_asker", "to_published", "to_outside")
+STAGES: Final = (
+    "refuse_packet",
+    "to_service",
+    "to_asker",
+    "to_published",
+    "to_outside",
+    "judge_container",
+    "judge_overlay",
+)
 """Programs that others go on with, in the order of ``enum stage``; nothing runs them otherwise."""
 STAGE_ARRAY: Final = "hawse_stages"
 """The array of the stages, pinned with the programs of its build: it is emptied when nobody has it open."""

@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#define HAWSE_ABI_VERSION	  3
+#define HAWSE_ABI_VERSION	  4
 #define HAWSE_ROUTER_MAC	  0x026861777365 /* of every host end and of the tunnel device */
 #define HAWSE_IDENTITY_HOST	  1		 /* never accepted from the wire */
 #define HAWSE_IDENTITY_WORLD	  2
@@ -50,9 +50,13 @@
 #define HAWSE_SERVICE_SOCKETS_MAX 65536
 #define HAWSE_NAT_MAX		  262144 /* two entries for each connection */
 #define HAWSE_PUBLISHED_MAX	  65536
+#define HAWSE_PUBLISHED_WORDS	  1024 /* 65536 ports */
 #define HAWSE_DEVICES_MAX	  64
 #define HAWSE_ROUTED_MAX	  1024
 #define HAWSE_NAT_TRIES		  64 /* ports that are tried for a connection */
+#define HAWSE_MEMO_MAX		  131072
+#define HAWSE_MEMO_TICKS	  250 /* how long a memo holds: at most 2.5 s, a second as a rule */
+#define HAWSE_BUSY_PACKETS	  16  /* of a connection in one second: then a memo is made */
 
 enum direction {
 	DIRECTION_INGRESS = 0, /* ingress */
@@ -147,10 +151,13 @@ struct config_value {
 	__u32 tunnel_ifindex;	/* the VXLAN device */
 	__u32 abi_version;	/* HAWSE_ABI_VERSION */
 	__u32 policy_epoch;	/* raised by every change of the policy maps */
-	__u32 flags;		/* enum config_flags */
-	__u32 host_ifindex;	/* our end of the pair to the host's own stack; 0 = none */
+	__u32 places_epoch;   /* raised by every change of who is where; read with the one before */
+	__u32 flags;	      /* enum config_flags */
+	__u32 host_ifindex;   /* our end of the pair to the host's own stack; 0 = none */
 	__u16 nat_port_first; /* masqueraded connections get a port from here, this machine's order */
 	__u16 nat_port_last; /* to here; 0 = nothing is masqueraded */
+	__u16 tunnel_port;   /* of the VXLAN device */
+	__u16 unused;	     /* 0 */
 };
 
 enum config_flags {
@@ -286,6 +293,14 @@ struct published_value {
 };
 
 /*
+ * hawse_published_ports: which ports are in hawse_published, of whatever address and protocol; an
+ * array, its index is the port / 64. A port that is published has its bit.
+ */
+struct published_ports_value {
+	__u64 bits; /* 1 << port % 64 */
+};
+
+/*
  * hawse_nat: translated connections. Each has two entries: packets of the one direction as they
  * come, and those of the other.
  */
@@ -348,13 +363,44 @@ struct conntrack_value {
 	__u32 epoch;		    /* policy epoch that the verdict was made under */
 	__u8 reason;		    /* enum drop_reason when a policy cut it off, otherwise 0 */
 	__u8 direction;		    /* enum direction of the policy that cut it off */
-	__u16 unused;		    /* 0 */
+	__u16 packets;		    /* in the second of the last one, up to HAWSE_BUSY_PACKETS */
 	__u32 seen_s;		    /* last packet, CLOCK_MONOTONIC */
 	__u32 source_identity;	    /* of the end that opened it */
 	__u32 destination_identity; /* of the other */
 	__u32 egress_rule;	    /* rule of the source's policy; 0 = none was needed */
 	__u32 ingress_rule;	    /* rule of the destination's policy; 0 = none was needed */
 	__u32 flags;		    /* enum conntrack_flags */
+};
+
+/*
+ * hawse_memo: what was decided for packets of one direction of a connection, so that the next one
+ * costs one lookup. It repeats a decision for a moment, and is never the only place of anything.
+ */
+enum memo_hook {
+	MEMO_FROM_CONTAINER = 0, /* came in through a veth pair */
+	MEMO_FROM_OVERLAY = 1,	 /* came in through the tunnel */
+};
+
+struct memo_key {
+	__u32 scope;		 /* host end of the veth pair; of the tunnel the network */
+	__be32 source;		 /* address */
+	__be32 destination;	 /* address */
+	__be32 ports;		 /* source and destination, as they stand in the packet */
+	__u32 protocol_and_hook; /* protocol of IP, and enum memo_hook << 8 */
+};
+
+/* Both epochs are 8 aligned bytes, as in config_value. */
+struct memo_value {
+	__u64 mark;	    /* of the key: an entry may be used anew while it is read */
+	__u32 policy_epoch; /* that it was made under */
+	__u32 places_epoch; /* that it was made under */
+	__u64 until;	    /* jiffies */
+	__u32 ifindex;	    /* host end of the receiver's veth pair; 0 = through the tunnel */
+	__be32 node;	    /* where the tunnel leads, or where it has to come from; 0 = nowhere */
+	__u32 vni;	    /* network */
+	__u16 identity;	    /* of the sender, as the tunnel tells it */
+	__u8 mac[6];	    /* that the frame has to come from; through the tunnel any */
+	__u32 underlay;	    /* interface that the tunnel's packets came in through; 0 = not known */
 };
 
 /* hawse_fragments: ports of datagrams whose first fragment has been seen. */

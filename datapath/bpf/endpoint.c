@@ -17,10 +17,11 @@
  *    network's gateway is on no host: its pings are answered here, as the host's.
  *
  * Anything else is dropped, counted and reported. A network without a gateway is internal: nothing
- * of it reaches the host. Hash lookups per packet of a known connection between containers:
- * endpoint, ipcache, connection.
+ * of it reaches the host. Hash lookups per packet of a known connection between containers: one, of
+ * what was decided for the packets before it (memo.h); otherwise endpoint, ipcache, connection.
  *
- * Maps: hawse_endpoints, hawse_ipcache, hawse_config, hawse_metrics, and those of track().
+ * Maps: hawse_memo, hawse_endpoints, hawse_ipcache, hawse_config, hawse_metrics, and those of
+ * track().
  */
 #include <linux/pkt_cls.h>
 
@@ -32,6 +33,7 @@
 #include "lib/flow.h"
 #include "lib/ipcache.h"
 #include "lib/maps.h"
+#include "lib/memo.h"
 #include "lib/metrics.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
@@ -101,6 +103,23 @@ static __always_inline int send_outside(struct __sk_buff *skb, const struct conf
 	}
 }
 
+/* Go the same way at once the next time. */
+static __always_inline void keep_way(const struct __sk_buff *skb,
+				     const struct endpoint_value *endpoint,
+				     const struct ipcache_value *place, const struct flow *flow)
+{
+	struct memo_value memo = {};
+
+	if (!memo_is_due(flow) || place->flags & IPCACHE_GONE)
+		return;
+	memo.ifindex = place->ifindex;
+	memo.node = place->tunnel_endpoint[3];
+	memo.vni = endpoint->vni;
+	memo.identity = endpoint->identity;
+	__builtin_memcpy(memo.mac, endpoint->mac, sizeof(memo.mac));
+	memo_keep(flow, skb->ifindex, MEMO_FROM_CONTAINER, &memo);
+}
+
 static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoint_value *endpoint,
 				     struct flow *flow)
 {
@@ -150,6 +169,7 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 		return answer_echo(skb);
 	if (!place)
 		return DROP(DROP_UNKNOWN_L3_TARGET);
+	keep_way(skb, endpoint, place, flow);
 	if (ipcache_is_local(place))
 		return deliver_local(skb, place->ifindex, DIRECTION_EGRESS);
 	return deliver_remote(skb, config, place->tunnel_endpoint[3], endpoint->vni,
@@ -183,12 +203,41 @@ static __always_inline int judge_egress(struct __sk_buff *skb, struct flow *flow
 	}
 }
 
+/* The way that the last packets of its connection went; 0 = it has to be found. */
+static __always_inline int send_again(struct __sk_buff *skb)
+{
+	struct config_value *config = flow_config();
+	struct memo_value memo;
+	struct ethhdr *ethernet;
+	struct memo_key key;
+
+	if (!config)
+		return 0;
+	ethernet = memo_read(skb, skb->ifindex, MEMO_FROM_CONTAINER, &key);
+	if (!ethernet || !memo_find(&key, memo_epochs(config), &memo) ||
+	    !mac_equal(ethernet->h_source, memo.mac))
+		return 0;
+	if (memo.ifindex)
+		return deliver_local(skb, memo.ifindex, DIRECTION_EGRESS);
+	return deliver_remote(skb, config, memo.node, memo.vni, memo.identity);
+}
+
 int from_container(struct __sk_buff *skb)
 {
+	int verdict = send_again(skb);
+
+	return verdict ? verdict : stage_from_start(skb, STAGE_CONTAINER, DIRECTION_EGRESS);
+}
+
+int judge_container(struct __sk_buff *skb)
+{
+	struct config_value *config = flow_config();
 	struct flow flow;
 	int verdict;
 
 	flow_begin(&flow, DIRECTION_EGRESS);
+	if (config)
+		flow.epochs = memo_epochs(config);
 	verdict = judge_egress(skb, &flow);
 	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
 }

@@ -4,7 +4,7 @@
  * ports: the host itself asks at one of its addresses.
  *
  * Whatever address of its own the host asks from, the container sees that which other hosts know.
- * Everything else is untouched.
+ * Everything else is untouched, and costs no hash lookup.
  *
  * Maps: those of published.h, hawse_config.
  */
@@ -20,11 +20,15 @@
 int from_loopback(struct __sk_buff *skb)
 {
 	struct config_value *config = flow_config();
+	struct ports_header *ports;
 	struct iphdr *ipv4;
 	struct flow flow;
 	int verdict;
 
 	if (!config || skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_TO_HOST)
+		return PASS_ON;
+	ports = find_plain(skb, &ipv4);
+	if (ports && !is_published_port(ports->destination))
 		return PASS_ON;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, &flow))

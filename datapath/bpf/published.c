@@ -17,6 +17,7 @@
 #include "lib/conntrack.h"
 #include "lib/deliver.h"
 #include "lib/ipcache.h"
+#include "lib/memo.h"
 #include "lib/metrics.h"
 #include "lib/outside.h"
 #include "lib/published.h"
@@ -84,6 +85,8 @@ static __always_inline int deliver_published(struct __sk_buff *skb,
 	err = track(skb, config, flow);
 	if (err)
 		return err;
+	if (flow->begins)
+		memo_forget_answers(flow, place->ifindex);
 	return deliver_local(skb, place->ifindex, DIRECTION_INGRESS);
 }
 

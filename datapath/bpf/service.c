@@ -20,6 +20,7 @@
 #include "lib/deliver.h"
 #include "lib/echo.h"
 #include "lib/ipcache.h"
+#include "lib/memo.h"
 #include "lib/metrics.h"
 #include "lib/nat.h"
 #include "lib/service.h"
@@ -157,6 +158,8 @@ static __always_inline int serve(struct __sk_buff *skb, struct flow *flow)
 	err = track(skb, config, flow);
 	if (err)
 		return err;
+	if (flow->begins)
+		memo_forget_answers(flow, place->ifindex);
 	return deliver_backend(skb, config, flow);
 }
 

@@ -10,7 +10,10 @@
  * 3) the connection is looked up, and judged by the container's ingress policy;
  * 4) delivery on this host.
  *
- * Hash lookups per packet that is for the host: two to five; none, when it is no IPv4.
+ * A packet of the tunnel, to the port of the VXLAN device, is taken out of it here when its flow is
+ * known (unpack.h); that is one hash lookup. Hash lookups per packet that is for the host: none, when
+ * its port is neither published nor one that containers leave with, and no network is routed;
+ * otherwise two to five.
  *
  * Maps: those of nat.h, published.h, outside.h and track(), hawse_ipcache.
  */
@@ -27,20 +30,57 @@
 #include "lib/published.h"
 #include "lib/stages.h"
 #include "lib/transport.h"
+#include "lib/unpack.h"
 #include "lib/way_out.h"
+
+static __always_inline bool is_nat_port(const struct config_value *config, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return number >= config->nat_port_first && number <= config->nat_port_last;
+}
+
+/*
+ * What most packets are: the tunnel's, for nobody else can have the port of the VXLAN device, or
+ * nothing but the host's. Says what becomes of them, or 0: it has to be found out.
+ */
+static __always_inline int pass_quickly(struct __sk_buff *skb, const struct config_value *config)
+{
+	struct ports_header *ports;
+	struct iphdr *ipv4;
+	int verdict;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    skb->pkt_type != PACKET_TO_HOST)
+		return PASS_ON;
+	ports = find_plain(skb, &ipv4);
+	if (!ports)
+		return 0;
+	if (ipv4->protocol == IPPROTO_UDP && ports->destination == bpf_htons(config->tunnel_port) &&
+	    address_is_ipv4(config->node_address, ipv4->daddr)) {
+		verdict = unpack_again(skb, config);
+		if (verdict)
+			return verdict;
+		unpack_stamp(skb);
+		return PASS_ON;
+	}
+	if (config->flags & CONFIG_ROUTED || is_nat_port(config, ports->destination))
+		return 0;
+	if (config->flags & CONFIG_PUBLISHED && is_published_port(ports->destination))
+		return 0;
+	return PASS_ON;
+}
 
 /* Can the packet be an answer to a port that containers leave with? */
 static __always_inline bool may_be_answer(const struct config_value *config,
 					  const struct flow *flow)
 {
-	__u16 port = bpf_ntohs(flow->destination_port);
-
 	if (flow->protocol == IPPROTO_ICMP)
 		return !flow->opens;
 	/* Its ports cannot be changed. */
 	if (flow->protocol == IPPROTO_SCTP)
 		return true;
-	return port >= config->nat_port_first && port <= config->nat_port_last;
+	return is_nat_port(config, flow->destination_port);
 }
 
 static __always_inline bool is_here(__be32 address)
@@ -103,9 +143,6 @@ static __always_inline int judge_underlay(struct __sk_buff *skb, const struct co
 	bool published;
 	int err;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present ||
-	    skb->pkt_type != PACKET_TO_HOST)
-		return PASS_ON;
 	/* What cannot be read is the host's to refuse. */
 	if (parse_host_ipv4(skb, &ipv4) || read_transport(skb, ipv4, flow))
 		return PASS_ON;
@@ -144,6 +181,9 @@ int from_underlay(struct __sk_buff *skb)
 
 	if (!config)
 		return PASS_ON;
+	verdict = pass_quickly(skb, config);
+	if (verdict)
+		return verdict;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	verdict = judge_underlay(skb, config, &flow);
 	return verdict < 0 && verdict != PASS_ON ? hawse_drop(skb, &flow, verdict) : verdict;

@@ -149,7 +149,7 @@ def test_program_that_the_verifier_refuses_is_reported_with_its_log(
         changed_source("	if (!endpoint)\n		return DROP(DROP_UNKNOWN_ENDPOINT);\n", "")
     )
 
-    with pytest.raises(ProgramLoadError, match="from_container") as caught:
+    with pytest.raises(ProgramLoadError, match="judge_container") as caught:
         node.datapath.start(node.config)
 
     assert "map_value_or_null" in caught.value.log

@@ -18,7 +18,7 @@ from datapath.maps import LAYOUTS, TypedMap
 from datapath.pins import Pins
 
 _PER_CPU: Final = frozenset({"hawse_metrics", "hawse_event_limits"})
-_ARRAYS: Final = frozenset({"hawse_config", "hawse_identities", "hawse_table"})
+_ARRAYS: Final = frozenset({"hawse_config", "hawse_identities", "hawse_table", "hawse_published_ports"})
 _numbers: Final = itertools.count(1)
 _free: Final[dict[Path, list[Path]]] = {}
 

@@ -93,6 +93,10 @@ class PolicyBench:
             undo.callback(self.ipcache.close)
             self.conntrack = TypedMap(where.maps, "hawse_conntrack", maps.CONNTRACK)
             undo.callback(self.conntrack.close)
+            self.memo = TypedMap(where.maps, "hawse_memo", maps.MEMO)
+            undo.callback(self.memo.close)
+            self.identities = TypedMap(where.maps, "hawse_identities", maps.IDENTITIES)
+            undo.callback(self.identities.close)
             self.fragments = TypedMap(where.maps, "hawse_fragments", maps.FRAGMENTS)
             undo.callback(self.fragments.close)
             self.limits = TypedMap(where.maps, "hawse_event_limits", maps.EVENT_LIMITS)
@@ -121,6 +125,7 @@ class PolicyBench:
     def forget_connections(self) -> None:
         """Empty the connection tracking, that of fragments too."""
         self.conntrack.sync([])
+        self.memo.sync([])
         self.fragments.sync([])
 
     def place(self, *ends: End) -> None:

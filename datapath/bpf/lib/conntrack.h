@@ -147,20 +147,22 @@ typedef __u64 __attribute__((may_alias)) verdict_word;
 static __always_inline void write_verdict(struct conntrack_value *entry,
 					  const struct conntrack_value *verdict)
 {
+	/* Of a pointer to 4 bytes the compiler would make two writes. */
+	void *both = &entry->epoch;
 	verdict_word word;
 
 	__builtin_memcpy(&word, &verdict->epoch, sizeof(word));
-	*(volatile verdict_word *)&entry->epoch = word;
+	*(volatile verdict_word *)both = word;
 }
 
 /* Follow what the packet says of its connection. */
-static __always_inline void follow(struct conntrack_value *entry, const struct flow *flow,
-				   __u32 now)
+static __always_inline void follow(struct conntrack_value *entry, struct flow *flow, __u32 now)
 {
 	__u32 flags = entry->flags;
 
 	if (flow->kind == FLOW_RELATED)
 		return;
+	flow->begins = flow->translated && !(flags & CONNTRACK_TRANSLATED);
 	if (flow->reply)
 		flags |= CONNTRACK_REPLIED;
 	if (flow->translated)
@@ -178,6 +180,25 @@ static __always_inline void follow(struct conntrack_value *entry, const struct f
 		entry->flags = flags;
 	if (now != entry->seen_s)
 		entry->seen_s = now;
+}
+
+/*
+ * Count the packets of this second. When there are many, and both ends have been heard, the next
+ * ones need not come here; see memo.h.
+ */
+static __always_inline void count_busy(struct conntrack_value *entry, struct flow *flow, __u32 now)
+{
+	__u16 packets = entry->seen_s == now ? entry->packets : 0;
+
+	if (flow->kind != FLOW_STREAM)
+		return;
+	if (packets < HAWSE_BUSY_PACKETS) {
+		entry->packets = packets + 1;
+		return;
+	}
+	flow->busy = !flow->translated && !is_closed(entry->flags) &&
+		     (flow->protocol == IPPROTO_UDP ||
+		      (flow->protocol == IPPROTO_TCP && entry->flags & CONNTRACK_REPLIED));
 }
 
 /* A packet of a connection that is in the map. */
@@ -210,6 +231,7 @@ static __always_inline int track_known(struct __sk_buff *skb, const struct confi
 			return entry->reason == DROP_POLICY_DENY ? DROP(DROP_POLICY_DENY)
 								 : DROP(DROP_POLICY_DENIED);
 		}
+		count_busy(entry, flow, now);
 		follow(entry, flow, now);
 		return 0;
 	}

@@ -17,6 +17,7 @@ enum flow_kind {
 };
 
 struct flow {
+	__u64 epochs; /* read before anything was looked at; see memo.h */
 	__be32 source;
 	__be32 destination;
 	__be32 tracked_source; /* the connection's end on the sender's side */
@@ -40,6 +41,8 @@ struct flow {
 	__u8 transport;	 /* where the header above IPv4 begins */
 	__u8 translated; /* its connection is in hawse_nat */
 	__u8 answers;	 /* a translated connection lives that it is an answer of */
+	__u8 busy;	 /* its connection has many packets, and is judged */
+	__u8 begins;	 /* from now on its connection is a translated one */
 };
 
 static __always_inline void flow_begin(struct flow *flow, enum direction direction)

@@ -49,6 +49,9 @@ BPF_F_TABLE("lpm_trie", struct prefix_key, struct network_value, hawse_networks,
 BPF_F_TABLE("lru_hash", struct conntrack_key, struct conntrack_value, hawse_conntrack,
 	    HAWSE_CONNTRACK_MAX, 0);
 
+/* Decisions; the one that was used least recently makes room. */
+BPF_F_TABLE("lru_hash", struct memo_key, struct memo_value, hawse_memo, HAWSE_MEMO_MAX, 0);
+
 /* Ranges that are reached without masquerade; a trie. */
 BPF_F_TABLE("lpm_trie", struct prefix_key, struct routed_value, hawse_routed, HAWSE_ROUTED_MAX,
 	    BPF_F_NO_PREALLOC);
@@ -74,6 +77,10 @@ BPF_F_TABLE("lru_hash", struct service_socket_key, struct service_socket_value,
 /* Ports of this host that lead to containers. */
 BPF_F_TABLE("hash", struct published_key, struct published_value, hawse_published,
 	    HAWSE_PUBLISHED_MAX, BPF_F_NO_PREALLOC);
+
+/* Which ports are among them. */
+BPF_F_TABLE("array", __u32, struct published_ports_value, hawse_published_ports,
+	    HAWSE_PUBLISHED_WORDS, 0);
 
 /* Translated connections. */
 BPF_F_TABLE("lru_hash", struct nat_key, struct nat_value, hawse_nat, HAWSE_NAT_MAX, 0);

@@ -4,7 +4,7 @@
  * is known of the packet by then is handed over.
  *
  * Public: stage_refuse, stage_refuse_length, stage_service, stage_undo, stage_published,
- * stage_outside, handed_over.
+ * stage_outside, stage_from_start, handed_over.
  *
  * So no program is longer, and none harder to verify, than what it does. The array of programs
  * belongs to one build; datapath/load.py fills it.
@@ -13,6 +13,7 @@
 
 #include "drop.h"
 #include "flow.h"
+#include "metrics.h"
 
 enum stage {
 	STAGE_REFUSE = 0,    /* refuse.c */
@@ -20,7 +21,9 @@ enum stage {
 	STAGE_UNDO = 2,	     /* undo.c */
 	STAGE_PUBLISHED = 3, /* published.c */
 	STAGE_OUTSIDE = 4,   /* outside.c */
-	STAGES = 5,
+	STAGE_CONTAINER = 5, /* endpoint.c: judge_container */
+	STAGE_OVERLAY = 6,   /* overlay.c: judge_overlay */
+	STAGES = 7,
 };
 
 struct handover {
@@ -57,6 +60,17 @@ static __always_inline int hand_over(struct __sk_buff *skb, const struct flow *f
 	handover->routed = stage == STAGE_OUTSIDE ? value : 0;
 	hawse_stages.call(skb, stage);
 	return DROP(DROP_MISSED_TAIL_CALL);
+}
+
+/* To the whole way of packets that came in like this one; nothing is known of it yet. */
+static __always_inline int stage_from_start(struct __sk_buff *skb, enum stage stage,
+					    enum direction direction)
+{
+	struct flow flow;
+
+	hawse_stages.call(skb, stage);
+	flow_begin(&flow, direction);
+	return hawse_drop(skb, &flow, DROP(DROP_MISSED_TAIL_CALL));
 }
 
 /* Drop the packet and tell its sender at once. */

@@ -3,7 +3,7 @@
  * transport.h: reads what is above IPv4 into a flow: ports, flags, message types, and of fragments
  * what their first one said.
  *
- * Public: read_transport. Maps: hawse_fragments.
+ * Public: read_transport, find_plain. Maps: hawse_fragments.
  */
 #pragma once
 
@@ -26,6 +26,7 @@
 #define ICMP_TIME_EXCEEDED   11
 #define ICMP_PARAMETER	     12
 
+#define IPV4_PLAIN	 0x45 /* version, and a header without options */
 #define SCTP_INIT	 1
 #define UDP_HEADER_BYTES 8
 
@@ -56,6 +57,35 @@ struct ports_pair {
 static __always_inline bool has_ports(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/*
+ * Headers of what almost every packet is: all of a datagram or segment, behind an IPv4 header without
+ * options, in memory that can be read at once. NULL: it is something else. TCP's flags may lie behind
+ * the end.
+ */
+static __always_inline struct ports_header *find_plain(const struct __sk_buff *skb,
+						       struct iphdr **header)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	struct ethhdr *ethernet = data;
+	struct iphdr *ipv4 = data + ETH_HLEN;
+	__u32 total;
+
+	if (data + ETH_HLEN + sizeof(*ipv4) + UDP_HEADER_BYTES > end)
+		return 0;
+	if (ethernet->h_proto != bpf_htons(ETH_P_IP) || skb->vlan_present ||
+	    *(__u8 *)ipv4 != IPV4_PLAIN ||
+	    ipv4->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
+		return 0;
+	if (ipv4->protocol != IPPROTO_TCP && ipv4->protocol != IPPROTO_UDP)
+		return 0;
+	total = bpf_ntohs(ipv4->tot_len);
+	if (!skb->gso_size && (total < sizeof(*ipv4) || total > skb->len - ETH_HLEN))
+		return 0;
+	*header = ipv4;
+	return data + ETH_HLEN + sizeof(*ipv4);
 }
 
 /*

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * unpack.h: takes packets of known flows out of the tunnel at the interface of the underlay already,
+ * past the host's stack and the VXLAN device.
+ *
+ * Public: unpack_again, unpack_stamp, unpack_stamped. Maps: hawse_memo.
+ *
+ * What the stack would have looked at is not left out: only what it lets through may make a memo
+ * that counts here. So a packet of the tunnel that goes to the stack is stamped with the interface it
+ * came in through; the stamp reaches from_overlay if the host's firewall, its filters for addresses
+ * and its IPsec policies let the packet pass as it is; the memo keeps it, and counts here for packets
+ * that come in through the same interface. After a moment the next packet goes that way again.
+ */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+
+#include "deliver.h"
+#include "memo.h"
+#include "packet.h"
+#include "transport.h"
+
+#define UNPACK_STAMP	 0x68617773 /* no priority that anybody else gives */
+#define VXLAN_WITH_GROUP 0x88000000 /* a network and a group policy, and no other flag */
+#define ROOM_BELOW_MAC	 1	    /* BPF_ADJ_ROOM_MAC */
+
+/* A packet in the tunnel, up to the ports of what it carries. */
+struct tunnel_frame {
+	struct ethhdr ethernet;
+	struct iphdr ipv4;
+	__be16 source_port;
+	__be16 destination_port;
+	__be16 length;
+	__be16 checksum;
+	__be32 flags_and_group;
+	__be32 vni; /* << 8 */
+	struct ethhdr inner_ethernet;
+	struct iphdr inner_ipv4;
+	struct ports_pair inner_ports;
+} __attribute__((packed));
+
+#define TUNNEL_BYTES \
+	(offsetof(struct tunnel_frame, inner_ipv4) - offsetof(struct tunnel_frame, ipv4))
+
+/* Note where a packet of the tunnel comes in. */
+static __always_inline void unpack_stamp(struct __sk_buff *skb)
+{
+	skb->priority = UNPACK_STAMP ^ skb->ifindex;
+}
+
+/* Where it came in, behind the tunnel; 0 = not known. The stamp is wiped off. */
+static __always_inline __u32 unpack_stamped(struct __sk_buff *skb)
+{
+	__u32 ifindex = UNPACK_STAMP ^ skb->priority;
+
+	/* Numbers of interfaces are small. */
+	if (ifindex >> 24)
+		return 0;
+	skb->priority = 0;
+	return ifindex;
+}
+
+/* Is the header of the outer packet right? */
+static __always_inline bool is_intact(struct iphdr *ipv4)
+{
+	__u64 sum = bpf_csum_diff(0, 0, (__be32 *)ipv4, sizeof(*ipv4), 0) & 0xffffffff;
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+/* Is it one whole packet of the tunnel, written as we do, with plain TCP or UDP inside? */
+static __always_inline bool can_unpack(const struct __sk_buff *skb, struct tunnel_frame *frame)
+{
+	void *end = (void *)(long)skb->data_end;
+	__u32 bytes = skb->len - ETH_HLEN;
+	struct ports_header *ports;
+
+	if ((void *)(frame + 1) > end || skb->gso_size)
+		return false;
+	if (frame->checksum || bpf_ntohs(frame->ipv4.tot_len) != bytes ||
+	    bpf_ntohs(frame->length) != bytes - sizeof(frame->ipv4) ||
+	    (frame->flags_and_group & bpf_htonl(0xffff0000)) != bpf_htonl(VXLAN_WITH_GROUP) ||
+	    frame->vni & bpf_htonl(0xff))
+		return false;
+	if (frame->inner_ethernet.h_proto != bpf_htons(ETH_P_IP) ||
+	    !mac_is_router(frame->inner_ethernet.h_dest) ||
+	    *(__u8 *)&frame->inner_ipv4 != IPV4_PLAIN ||
+	    frame->inner_ipv4.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET) ||
+	    bpf_ntohs(frame->inner_ipv4.tot_len) != bytes - TUNNEL_BYTES)
+		return false;
+	if (frame->inner_ipv4.protocol == IPPROTO_UDP)
+		return true;
+	ports = (void *)&frame->inner_ports;
+	return frame->inner_ipv4.protocol == IPPROTO_TCP && (void *)(ports + 1) <= end &&
+	       !(ports->flags & (TCP_SYN | TCP_FIN | TCP_RST));
+}
+
+/*
+ * Deliver a packet of the tunnel as from_overlay would. The caller has seen that it is a plain datagram
+ * for the port of the VXLAN device. 0 = it has to go through that device; it is as it was.
+ */
+static __always_inline int unpack_again(struct __sk_buff *skb, const struct config_value *config)
+{
+	struct tunnel_frame *frame = (void *)(long)skb->data;
+	__u8 macs[2 * ETH_ALEN];
+	struct memo_value memo;
+	struct memo_key key;
+
+	if (!can_unpack(skb, frame))
+		return 0;
+	key.scope = bpf_ntohl(frame->vni) >> 8;
+	key.source = frame->inner_ipv4.saddr;
+	key.destination = frame->inner_ipv4.daddr;
+	key.ports = *(__be32 *)&frame->inner_ports;
+	key.protocol_and_hook = frame->inner_ipv4.protocol | MEMO_FROM_OVERLAY << 8;
+	if (!memo_find(&key, memo_epochs(config), &memo) || memo.node != frame->ipv4.saddr ||
+	    memo.identity != (bpf_ntohl(frame->flags_and_group) & 0xffff) ||
+	    memo.underlay != skb->ifindex || !is_intact(&frame->ipv4))
+		return 0;
+	__builtin_memcpy(macs, &frame->inner_ethernet, sizeof(macs));
+	if (bpf_skb_adjust_room(skb, -(int)TUNNEL_BYTES, ROOM_BELOW_MAC, 0))
+		return 0;
+	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
+		return TC_ACT_SHOT;
+	return deliver_local(skb, memo.ifindex, DIRECTION_INGRESS);
+}

@@ -1,0 +1,67 @@
+"""The kernel's memo of decisions, as tests look at it and hold it still."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from datapath import abi, maps
+from datapath.maps import TypedMap
+from datapath.pins import Pins
+from tests.support.wait import until
+
+FOR_EVER: Final = 2**62
+"""A moment in jiffies that does not come."""
+
+Memo = tuple[abi.MemoKey, abi.MemoValue]
+
+
+class Memos:
+    """``hawse_memo`` of one host.
+
+    A memo holds for a second, which on a busy machine is over before a test has looked. :meth:`hold` lets it hold for
+    ever: what then still makes a packet go the whole way is what the test is about.
+    """
+
+    def __init__(self, opened: TypedMap[abi.MemoKey, abi.MemoValue]) -> None:
+        self.map = opened
+
+    def all(self) -> list[Memo]:
+        """Every entry."""
+        return list(self.map.items())
+
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.all())
+
+    def hold(self, until_jiffies: int = FOR_EVER) -> None:
+        """Set the moment that all of them end at."""
+        for key, value in self.all():
+            value.until = until_jiffies
+            self.map.update(key, value)
+
+    def become(self, number: int, talk: Callable[[], object]) -> None:
+        """Talk until there are so many, and hold them."""
+
+        def held() -> bool:
+            talk()
+            self.hold()
+            return self.count() >= number
+
+        until(f"there are {number} memos", held, timeout_s=20, interval_s=0)
+
+
+@contextlib.contextmanager
+def memos(root: Path) -> Iterator[Memos]:
+    """Of the host whose maps are pinned below this folder."""
+    with contextlib.closing(TypedMap(Pins(root).maps, "hawse_memo", maps.MEMO)) as opened:
+        yield Memos(opened)
+
+
+def hide_the_way(root: Path) -> None:
+    """Take away all that the whole way needs, without telling the programs: what passes then goes by a memo."""
+    for name in ("hawse_ipcache", "hawse_conntrack", "hawse_endpoints", "hawse_nodes"):
+        with contextlib.closing(TypedMap(Pins(root).maps, name, maps.LAYOUTS[name])) as opened:
+            opened.delete_many([key for key, _ in opened.items()])
