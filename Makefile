@@ -45,12 +45,12 @@ unit: venv ## the unit tests alone
 	$(VENV)/pytest tests/unit
 
 .PHONY: test
-test: ## everything, real engines and a three-node Swarm included; installs what it needs; root, about an hour
+test: ## everything, real engines and a three-node Swarm included; installs what it needs; root, about half an hour
 	@sh scripts/install_requirements.sh --test
 	@$(MAKE) --no-print-directory lint
 	@sh scripts/build_plugin.sh
 	@sh scripts/build_cli.sh
-	$(VENV)/pytest --durations=25
+	@sh scripts/test.sh
 
 .PHONY: bench
 bench: venv ## hawse beside Docker's own drivers, into docs/benchmarks; QUICK=1 takes minutes; root, a quiet machine
