@@ -3,7 +3,8 @@
  * memo.h: repeats for a moment what was decided for a connection, so that its next packet costs one
  * lookup.
  *
- * Public: memo_epochs, memo_read, memo_find, memo_keep, memo_forget. Maps: hawse_memo, hawse_nat.
+ * Public: memo_epochs, memo_read, memo_find, memo_is_due, memo_keep, memo_forget_answers. Maps:
+ * hawse_memo, hawse_nat.
  *
  * A memo is made at the end of the whole way, for one direction of a connection that is judged, is
  * not translated, and has many packets. What makes it right:
