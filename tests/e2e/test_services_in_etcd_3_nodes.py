@@ -20,12 +20,12 @@ from tests.support.testbed import Testbed
 
 _NET: Final = "recorded"
 _POOL: Final = "10.44.0.0/24"
-_SOON_S: Final = 1.0
-"""Between what the Swarm decides and what is in etcd."""
+_SOON_S: Final = 5.0
+"""Between what the Swarm decides and what is in etcd, on a busy machine; the figures say how long it was."""
 _PATIENCE_S: Final = 30
-_TAKEN_OVER_S: Final = 8
+_TAKEN_OVER_S: Final = 20
 """From when the Swarm has a leader: 3 s of silence and a second until another looks, on a busy machine."""
-_NOTED_S: Final = 2.0
+_NOTED_S: Final = 8.0
 _DOWN_S: Final = 90
 
 

@@ -110,7 +110,7 @@ def test_one_of_a_hundred_that_leaves_moves_few_slots_of_the_others() -> None:
     assert max(moved) < 0.02
 
 
-def test_500_services_of_20_backends_take_less_than_a_second_and_a_half() -> None:
+def test_500_services_of_20_backends_are_worked_out_in_seconds() -> None:
     services = [[f"10.{one // 250}.{one % 250}.{number}" for number in range(20)] for one in range(500)]
     started_s = time.process_time()
 
@@ -119,4 +119,4 @@ def test_500_services_of_20_backends_take_less_than_a_second_and_a_half() -> Non
 
     took_s = time.process_time() - started_s
     print(f"500 tables of 20 backends and {maglev.slots_for(20)} slots: {took_s:.2f} s")  # noqa: T201
-    assert took_s < 1.5
+    assert took_s < 5

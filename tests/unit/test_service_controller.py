@@ -402,4 +402,4 @@ def test_500_services_of_20_backends_are_worked_out_in_time() -> None:
     took_s = time.process_time() - started_s
     print(f"500 services of 20 backends worked out: {took_s:.2f} s")  # noqa: T201
     assert 500 == sum(len(one.frontends) for one in served.values())
-    assert took_s < 3
+    assert took_s < 10
