@@ -10,8 +10,9 @@ cd "$(dirname "$0")/.."
 
 OTHERS=build/test-others.log
 mkdir -p build
+# The shell has what it starts in the background ignore interrupts, and some tests send one.
 lane() {
-    .venv/bin/pytest --durations=25 "$@"
+    env --default-signal=INT .venv/bin/pytest --durations=25 "$@"
 }
 
 three='' others=''
