@@ -378,6 +378,8 @@ def test_what_the_hosts_firewall_drops_ends_soon(apart: World) -> None:
         pytest.param({"flags": 0x0040}, id="another flag"),
         pytest.param({"low": 1}, id="reserved bits"),
         pytest.param({"cut": 1}, id="shorter than it says"),
+        pytest.param({"tos": 3}, id="marked by a router"),
+        pytest.param({"tos": 1}, id="inner packet cannot be marked"),
     ],
 )
 def test_unusual_tunnel_packet_is_left_to_the_device(apart: World, changed: dict[str, int]) -> None:
@@ -393,7 +395,9 @@ def test_unusual_tunnel_packet_is_left_to_the_device(apart: World, changed: dict
             unusual[7] |= changed.get("low", 0)
             _empty(talk.server)
 
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, changed.get("tos", 0))
             sender.sendto(unusual[: len(unusual) - changed.get("cut", 0)], (str(receiver.address), TUNNEL_PORT))
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0)
             sender.sendto(_in_tunnel(apart, b"usual"), (str(receiver.address), TUNNEL_PORT))
 
             talk.server.settimeout(LONG_S)

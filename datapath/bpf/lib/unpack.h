@@ -22,28 +22,9 @@
 #include "memo.h"
 #include "packet.h"
 #include "transport.h"
+#include "tunnel_frame.h"
 
-#define UNPACK_STAMP	 0x68617773 /* no priority that anybody else gives */
-#define VXLAN_WITH_GROUP 0x88000000 /* a network and a group policy, and no other flag */
-#define ROOM_BELOW_MAC	 1	    /* BPF_ADJ_ROOM_MAC */
-
-/* A packet in the tunnel, up to the ports of what it carries. */
-struct tunnel_frame {
-	struct ethhdr ethernet;
-	struct iphdr ipv4;
-	__be16 source_port;
-	__be16 destination_port;
-	__be16 length;
-	__be16 checksum;
-	__be32 flags_and_group;
-	__be32 vni; /* << 8 */
-	struct ethhdr inner_ethernet;
-	struct iphdr inner_ipv4;
-	struct ports_pair inner_ports;
-} __attribute__((packed));
-
-#define TUNNEL_BYTES \
-	(offsetof(struct tunnel_frame, inner_ipv4) - offsetof(struct tunnel_frame, ipv4))
+#define UNPACK_STAMP 0x68617773 /* no priority that anybody else gives */
 
 /* Note where a packet of the tunnel comes in. */
 static __always_inline void unpack_stamp(struct __sk_buff *skb)
@@ -92,6 +73,9 @@ static __always_inline bool can_unpack(const struct __sk_buff *skb, struct tunne
 	    *(__u8 *)&frame->inner_ipv4 != IPV4_PLAIN ||
 	    frame->inner_ipv4.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET) ||
 	    bpf_ntohs(frame->inner_ipv4.tot_len) != bytes - TUNNEL_BYTES)
+		return false;
+	/* A router has marked it: the mark has to go on with the inner packet. */
+	if ((frame->ipv4.tos & IPV4_ECN) != tunnel_ecn(frame->inner_ipv4.tos))
 		return false;
 	if (frame->inner_ipv4.protocol == IPPROTO_UDP)
 		return true;
