@@ -335,7 +335,7 @@ class LinuxDatapath:
         with contextlib.ExitStack() as undo:
             opened = programs.open_programs(self._pins, self._program_folder)
             undo.callback(opened.close)
-            maps = OpenMaps(self._pins.maps, source.build(self._program_folder).files)
+            maps = OpenMaps(self._pins.maps, opened.files)
             undo.pop_all()
         changed = maps.config.raise_places_epoch
         addresses = LocalAddresses(maps.ipcache, changed=changed)

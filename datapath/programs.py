@@ -35,6 +35,8 @@ class Programs:
     """Open programs of one build."""
 
     digest: str
+    files: tuple[str, ...]
+    """Those of the source, by the numbers that reports of the kernel have of them."""
     loaded: bool
     """Whether they were loaded just now; False when they were pinned already."""
     from_container: int
@@ -66,7 +68,8 @@ def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
         ProgramLoadError: it does not compile or load.
         AbiMismatch: a map that is pinned has another layout.
     """
-    digest = source.build(folder).digest
+    built = source.build(folder)
+    digest = built.digest
     pinned = where.programs(digest)
     required = [name for name, kind in pins.PROGRAMS.items() if not kind.optional]
     missing = not all((pinned / name).exists() for name in required)
@@ -81,7 +84,7 @@ def open_programs(where: Pins, folder: Path = source.FOLDER) -> Programs:
             for name, kind in pins.PROGRAMS.items()
             if kind.optional and (pinned / name).exists()
         }
-        return Programs(digest=digest, loaded=missing, for_sockets=for_sockets, **fds)
+        return Programs(digest=digest, files=built.files, loaded=missing, for_sockets=for_sockets, **fds)
     except OSError as error:
         raise DatapathError(str(error.strerror)) from error
 

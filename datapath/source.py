@@ -89,7 +89,7 @@ def _inline(path: Path, folder: Path, seen: dict[Path, int]) -> str:
     here = f"#undef HAWSE_FILE\n#define HAWSE_FILE {seen[path]}\n"
     out = [f'{here}#line 1 "{name}"']
     for number, line in enumerate(lines, start=1):
-        include = _OWN_INCLUDE.fullmatch(line.strip())
+        include = _OWN_INCLUDE.fullmatch(line.strip()) if "#include" in line else None
         if include:
             beside = path.parent / include[1]
             inlined = _inline(beside if beside.exists() else folder / include[1], folder, seen)
