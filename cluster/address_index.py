@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cluster.keys_by_place import KeysByPlace
 from model.addresses import IPAddress, IPNetwork
 from model.endpoints import Endpoint
 from model.ids import NodeName
@@ -23,8 +24,7 @@ class AddressIndex:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Nearly always one: a tuple takes a quarter of the memory of a set.
-        self._by_address: dict[tuple[IPNetwork, IPAddress], tuple[str, ...]] = {}
+        self._by_address: KeysByPlace[tuple[IPNetwork, IPAddress]] = KeysByPlace()
         self._by_node: dict[NodeName, set[str]] = defaultdict(set)
 
     def on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
@@ -32,19 +32,16 @@ class AddressIndex:
         with self._lock:
             for change in changes:
                 if change.old is not None:
-                    for place in _places(change.old):
-                        self._put(place, [key for key in self._by_address.get(place, ()) if key != change.key])
+                    self._by_address.discard(change.key, _places(change.old))
                     self._leave(change.old.node, change.key)
                 if change.new is not None:
-                    for place in _places(change.new):
-                        others = (key for key in self._by_address.get(place, ()) if key != change.key)
-                        self._put(place, [*others, change.key])
+                    self._by_address.put(change.key, _places(change.new))
                     self._by_node[change.new.node].add(change.key)
 
     def at(self, pool: IPNetwork, address: IPAddress) -> Sequence[str]:
         """Keys of the endpoints with this address: one, unless something went wrong."""
         with self._lock:
-            return sorted(self._by_address.get((pool, address), ()))
+            return sorted(self._by_address.at((pool, address)))
 
     def on_node(self, node: NodeName) -> Sequence[str]:
         """Keys of the endpoints on a node."""
@@ -55,12 +52,6 @@ class AddressIndex:
         """Nodes that have endpoints."""
         with self._lock:
             return frozenset(self._by_node)
-
-    def _put(self, place: tuple[IPNetwork, IPAddress], keys: Sequence[str]) -> None:
-        if keys:
-            self._by_address[place] = tuple(keys)
-        else:
-            self._by_address.pop(place, None)
 
     def _leave(self, node: NodeName, key: str) -> None:
         keys = self._by_node.get(node)

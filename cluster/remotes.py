@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from cluster.keys_by_place import KeysByPlace
 from datapath.api import IpcacheKey, RemoteEndpoint
 from model.addresses import IPAddress
 from model.endpoints import Endpoint
@@ -23,8 +24,7 @@ class RemoteTable:
         self._tunnels: dict[NodeName, IPAddress] = {}
         self._lost: frozenset[NodeName] = frozenset()
         self._endpoints: dict[str, Endpoint] = {}
-        # Nearly always one: a tuple takes a quarter of the memory of a set.
-        self._at: dict[IpcacheKey, tuple[str, ...]] = {}
+        self._at: KeysByPlace[IpcacheKey] = KeysByPlace()
 
     def set_nodes(self, nodes: Iterable[Node]) -> None:
         """Replace what is known of the nodes."""
@@ -43,19 +43,12 @@ class RemoteTable:
 
     def set_endpoint(self, key: str, endpoint: Endpoint | None) -> set[IpcacheKey]:
         """Replace one endpoint; None: it is gone. Returns the destinations that this concerns."""
-        concerned = set()
-        old = self._endpoints.pop(key, None)
-        for place in _places(old):
-            concerned.add(place)
-            others = tuple(other for other in self._at.pop(place, ()) if other != key)
-            if others:
-                self._at[place] = others
+        before, after = _places(self._endpoints.pop(key, None)), _places(endpoint)
+        self._at.discard(key, before)
         if endpoint is not None:
             self._endpoints[key] = endpoint
-        for place in _places(endpoint):
-            concerned.add(place)
-            self._at[place] = (*self._at.get(place, ()), key)
-        return concerned
+        self._at.put(key, after)
+        return {*before, *after}
 
     def tunnels(self) -> set[IPAddress]:
         """Underlay addresses of the other nodes."""
@@ -63,7 +56,7 @@ class RemoteTable:
 
     def remote(self, place: IpcacheKey) -> RemoteEndpoint | None:
         """Where a destination is; None when it is on this node, nowhere, or on a node that is not registered."""
-        endpoints = [(self._endpoints[key].created_at, key) for key in self._at.get(place, ())]
+        endpoints = [(self._endpoints[key].created_at, key) for key in self._at.at(place)]
         if not endpoints:
             return None
         endpoint = self._endpoints[max(endpoints)[1]]
