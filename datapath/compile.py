@@ -26,8 +26,6 @@ from datapath.kernel_shim import kernel_shim
 from datapath.maps import LAYOUTS, TEMPLATES, MapReference, field_layout
 from model.errors import AbiMismatch, HawseError, ProgramLoadError
 
-EXIT_ABI_MISMATCH = 3
-
 
 def compile_programs(folder: Path = source.FOLDER) -> Path:
     """Compile the C files of a folder; returns the file that was written, beside which no other build is left.
@@ -116,7 +114,7 @@ def main() -> int:
         print(compile_programs(arguments.source))  # noqa: T201
     except HawseError as error:
         print(error, file=sys.stderr)  # noqa: T201 the parent reads it
-        return EXIT_ABI_MISMATCH if isinstance(error, AbiMismatch) else 1
+        return source.EXIT_ABI_MISMATCH if isinstance(error, AbiMismatch) else 1
     return 0
 
 

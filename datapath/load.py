@@ -1,4 +1,4 @@
-"""Loads compiled programs and pins them: ``python -m datapath.load --root FOLDER``, or from the agent.
+"""Loads compiled programs and pins them.
 
 1) Maps that are pinned already are used, the others are made and pinned;
 2) every program is loaded (the verifier runs) and pinned in a temporary folder, which is then renamed: a build is there
@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from datapath import bpf_syscalls, pins
 from datapath.bytecode import Bytecode, MapShape
 from datapath.pins import Pins, ProgramKind
-from model.errors import AbiMismatch, HawseError, ProgramLoadError
+from model.errors import AbiMismatch, ProgramLoadError
 
 
 def load(where: Pins, build: Bytecode) -> None:
@@ -114,24 +113,3 @@ def _load_program(build: Bytecode, name: str, kind: ProgramKind, descriptors: Ma
     except OSError as error:
         log = bpf_syscalls.verifier_log(kind.program_type, name, instructions, hook=kind.hook)
         raise ProgramLoadError(f"load BPF program {name}: {error.strerror}", log=log) from error
-
-
-def main() -> int:
-    """Run as a program."""
-    parser = argparse.ArgumentParser(prog="python -m datapath.load", description=__doc__)
-    parser.add_argument("--root", type=Path, default=pins.DEFAULT_ROOT, help="folder in a BPF file system")
-    parser.add_argument("file", type=Path, help="what «python -m datapath.compile» wrote")
-    arguments = parser.parse_args()
-    try:
-        load(Pins(arguments.root), Bytecode.read(arguments.file))
-    except ProgramLoadError as error:
-        print(error.log, error, sep="\n", file=sys.stderr)  # noqa: T201
-        return 1
-    except HawseError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

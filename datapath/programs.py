@@ -19,7 +19,6 @@ from typing import Final
 
 from datapath import bpf_syscalls, pins, source
 from datapath.bytecode import Bytecode
-from datapath.compile import EXIT_ABI_MISMATCH
 from datapath.load import load
 from datapath.pins import Pins
 from model.errors import AbiMismatch, DatapathError, ProgramLoadError
@@ -116,7 +115,7 @@ def _compile(folder: Path) -> None:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         first_error = next((f" ({line.strip()})" for line in lines if "error:" in line), "")
         reason = lines[-1] + first_error
-        if done.returncode == EXIT_ABI_MISMATCH:
+        if done.returncode == source.EXIT_ABI_MISMATCH:
             raise AbiMismatch(reason)
         raise ProgramLoadError(reason, log=done.stderr)
     log.info("BPF programs compiled", extra={"seconds": round(time.monotonic() - started, 3)})

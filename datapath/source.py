@@ -43,6 +43,9 @@ CFLAGS: Final = (
     "-Werror=incompatible-pointer-types",
 )
 
+EXIT_ABI_MISMATCH: Final = 3
+"""How the compiler's process ends when abi.py does not fit. It is here so that the agent does not import the compiler."""
+
 _OWN_INCLUDE: Final = re.compile(r'#include "([^"]+)"')
 
 

@@ -31,7 +31,7 @@ def overlay(bpf_root: Path) -> Iterator[Overlay]:
 
 @pytest.fixture(scope="session")
 def _one_bench(bpf_root: Path) -> Iterator[PolicyBench]:
-    """One for all tests, for the compiler's sake."""
+    """One for all tests: programs and maps are loaded once."""
     with standing_bench(bpf_root) as made:
         yield made
 

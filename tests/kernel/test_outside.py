@@ -35,7 +35,7 @@ HOOKS: Final = 4
 
 @pytest.fixture(scope="module")
 def hosts(bpf_root: Path) -> Iterator[Overlay]:
-    """One for all tests, for the compiler's sake."""
+    """One for all tests: programs and maps are loaded once."""
     with standing_overlay(bpf_root) as made:
         made.add_node()
         yield made

@@ -1,4 +1,4 @@
-"""Folders for pinned programs and maps, used again: to compile them for every host of every test would take hours.
+"""Folders for pinned programs and maps, used again: to load them for every host of every test would take long.
 
 Programs and maps belong to no namespace. A folder that is given back keeps its programs; its maps are emptied when it
 is taken the next time, so a test gets what a host has after its first start.
@@ -24,7 +24,7 @@ _free: Final[dict[Path, list[Path]]] = {}
 
 
 def take(parent: Path) -> Path:
-    """Take a folder below a BPF file system; its maps are empty, its programs compiled if that was done before."""
+    """Take a folder below a BPF file system; its maps are empty, its programs loaded if that was done before."""
     free = _free.setdefault(parent, [])
     while free:
         root = free.pop()
