@@ -34,6 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "program.h"
+
 #define AGAIN_MS       250
 #define LARGEST	       65000
 #define PIECE	       16384
@@ -42,12 +44,6 @@
 #define UDP_HEADERS    28
 #define RECEIVE_BYTES  (8 * 1024 * 1024)
 #define EVENTS_AT_ONCE 256
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static long now_ms(void)
 {

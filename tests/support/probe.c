@@ -31,22 +31,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "program.h"
+
 #define MAX_SOCKETS 128
 #define AGAIN_MS    250
 
 static const char hello[] = "hello";
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static void need(int rc, const char *what)
-{
-	if (rc < 0)
-		fail(what);
-}
 
 static void end(int signal_number)
 {

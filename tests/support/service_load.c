@@ -35,8 +35,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NANOSECONDS_PER_SECOND	    1000000000LL
-#define NANOSECONDS_PER_MILLISECOND 1000000LL
+#include "program.h"
+
 #define REPORT_EVERY_NS		    50000000LL
 #define OPEN_AT_ONCE		    4096
 #define FAST_AT_ONCE		    64
@@ -46,26 +46,6 @@
 #define RESOLVE_TRIES		    20
 
 static int signals;
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static void need(int rc, const char *what)
-{
-	if (rc < 0)
-		fail(what);
-}
-
-static long long now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
-}
 
 /* SIGTERM and SIGINT become readable. */
 static void catch_signals(void)
@@ -90,7 +70,7 @@ static bool told_to_end(void)
 /* Up to the moment; it may be over sooner. */
 static void wait_until(struct pollfd *sockets, int count, long long moment_ns)
 {
-	long long left = moment_ns - now_ns();
+	long long left = moment_ns - clock_ns(CLOCK_REALTIME);
 	struct timespec time = {};
 
 	if (left > 0) {
@@ -352,7 +332,7 @@ static FILE *begin_report(const struct sockaddr_in *target, bool ended)
 	}
 	inet_ntop(AF_INET, &target->sin_addr, address, sizeof(address));
 	fprintf(file, "{\"address\": \"%s\", \"ended\": %s, \"at_ns\": %lld", address,
-		ended ? "true" : "false", now_ns());
+		ended ? "true" : "false", clock_ns(CLOCK_REALTIME));
 	return file;
 }
 
@@ -545,7 +525,7 @@ static void attempt_failed(struct attempt *attempt, const char *kind)
 		failure = &load.failure[FAILURES_MAX - 1];
 	*failure = (struct failure){.kind = kind,
 				    .started_ns = attempt->started_ns,
-				    .ended_ns = now_ns(),
+				    .ended_ns = clock_ns(CLOCK_REALTIME),
 				    .own_port = ntohs(own.sin_port)};
 	load.failed++;
 	add(&load.failures, kind, attempt->started_ns);
@@ -555,7 +535,7 @@ static void attempt_failed(struct attempt *attempt, const char *kind)
 static void attempt_answered(struct attempt *attempt, const struct sockaddr_in *peer)
 {
 	char name[65], address[16];
-	long long took_ns = now_ns() - attempt->started_ns;
+	long long took_ns = clock_ns(CLOCK_REALTIME) - attempt->started_ns;
 
 	if (!read_line(attempt->answer, attempt->token, name, address)) {
 		attempt_failed(attempt, "wrong");
@@ -591,7 +571,7 @@ static void begin_attempt(void)
 	const struct sockaddr *target = (const struct sockaddr *)&load.target;
 	int type = load.kind == KIND_TCP ? SOCK_STREAM : SOCK_DGRAM;
 
-	*attempt = (struct attempt){.started_ns = now_ns()};
+	*attempt = (struct attempt){.started_ns = clock_ns(CLOCK_REALTIME)};
 	snprintf(attempt->token, sizeof(attempt->token), "%llx-%llx", load.begun_ns, load.started);
 	load.started++;
 	attempt->fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
@@ -658,10 +638,10 @@ static void run_load(char **argv)
 	load.count = atoll(argv[5]);
 	load.interval_ns = rate ? NANOSECONDS_PER_SECOND / rate : 0;
 	load.timeout_ns = atoll(argv[7]) * NANOSECONDS_PER_MILLISECOND;
-	load.begun_ns = next_ns = now_ns();
+	load.begun_ns = next_ns = clock_ns(CLOCK_REALTIME);
 	sockets[0] = (struct pollfd){.fd = signals, .events = POLLIN};
 	while (!ends || load.open_count) {
-		long long now = now_ns();
+		long long now = clock_ns(CLOCK_REALTIME);
 		long long wake_ns = now + REPORT_EVERY_NS;
 		int open;
 
@@ -684,7 +664,7 @@ static void run_load(char **argv)
 		wait_until(sockets, 1 + open, wake_ns);
 		if (told_to_end())
 			ends = true;
-		now = now_ns();
+		now = clock_ns(CLOCK_REALTIME);
 		/* From the last one on: what has ended gets the place of a later one, which is done. */
 		for (int i = open - 1; i >= 0; i--) {
 			if (sockets[1 + i].revents)
@@ -747,7 +727,7 @@ static void report_held(const struct sockaddr_in *target, bool ended)
 static void broke(struct held *one, const char *how)
 {
 	one->how = how;
-	one->broke_ns = now_ns();
+	one->broke_ns = clock_ns(CLOCK_REALTIME);
 	close(one->fd);
 	one->fd = -1;
 }
@@ -787,7 +767,7 @@ static void opened(struct held *one)
 	getsockname(one->fd, (struct sockaddr *)&own, &size);
 	one->own_port = ntohs(own.sin_port);
 	one->open = true;
-	one->opened_ns = one->answered_ns = now_ns();
+	one->opened_ns = one->answered_ns = clock_ns(CLOCK_REALTIME);
 	/* A line that was not acknowledged does not hold up the next one. */
 	setsockopt(one->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	say(one);
@@ -808,7 +788,7 @@ static void hear(struct held *one)
 	one->answer[one->length] = 0;
 	while ((end = strchr(one->answer, '\n'))) {
 		char name[65], seen[16];
-		long long now = now_ns();
+		long long now = clock_ns(CLOCK_REALTIME);
 
 		*end = 0;
 		if (!read_line(one->answer, "held", name, seen) ||
@@ -832,7 +812,7 @@ static void hold(char **argv)
 	static struct pollfd sockets[1 + OPEN_AT_ONCE];
 	struct sockaddr_in target = resolve(argv[2], atoi(argv[3]));
 	long long interval_ns = atoll(argv[5]) * NANOSECONDS_PER_MILLISECOND;
-	long long next_ns = now_ns() + interval_ns, reported_ns = 0;
+	long long next_ns = clock_ns(CLOCK_REALTIME) + interval_ns, reported_ns = 0;
 	int left;
 
 	report_path = argv[6];
@@ -847,7 +827,7 @@ static void hold(char **argv)
 			sockets[1 + i] = (struct pollfd){.fd = held[i].fd,
 							 .events = held[i].open ? POLLIN : POLLOUT};
 		wait_until(sockets, 1 + held_count, next_ns);
-		now = now_ns();
+		now = clock_ns(CLOCK_REALTIME);
 		left = 0;
 		for (int i = 0; i < held_count; i++) {
 			struct held *one = &held[i];

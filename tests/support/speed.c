@@ -33,8 +33,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NANOSECONDS_PER_SECOND	    1000000000LL
-#define NANOSECONDS_PER_MILLISECOND 1000000LL
+#include "program.h"
+
 #define AT_ONCE			    64
 #define DATAGRAM_MAX		    2048
 #define NAP_US			    500
@@ -47,26 +47,6 @@ static void end(int number)
 {
 	(void)number;
 	told_to_end = 1;
-}
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static void need(int rc, const char *what)
-{
-	if (rc < 0)
-		fail(what);
-}
-
-static long long now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
 }
 
 static struct sockaddr_in address_of(const char *address, const char *port)
@@ -140,9 +120,9 @@ static void transmit(const char *address, const char *port, int bytes, int ms)
 		parts[i] = (struct iovec){.iov_base = data, .iov_len = bytes};
 		messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
 	}
-	begun_ns = now_ns();
+	begun_ns = clock_ns(CLOCK_MONOTONIC);
 	ends_ns = begun_ns + ms * NANOSECONDS_PER_MILLISECOND;
-	while (now_ns() < ends_ns) {
+	while (clock_ns(CLOCK_MONOTONIC) < ends_ns) {
 		int sent = sendmmsg(fd, messages, AT_ONCE, 0);
 
 		/* What the path has no place for is lost there, and the receiver's count says so. */
@@ -150,7 +130,7 @@ static void transmit(const char *address, const char *port, int bytes, int ms)
 			fail("send");
 		packets += sent > 0 ? sent : 0;
 	}
-	printf("%lld %lld\n", packets, now_ns() - begun_ns);
+	printf("%lld %lld\n", packets, clock_ns(CLOCK_MONOTONIC) - begun_ns);
 }
 
 static void serve(const char *port)
@@ -199,16 +179,16 @@ static bool ask_once(const struct sockaddr_in *there)
 static void ask(const char *address, const char *port, int ms)
 {
 	struct sockaddr_in there = address_of(address, port);
-	long long begun_ns = now_ns();
+	long long begun_ns = clock_ns(CLOCK_MONOTONIC);
 	long long ends_ns = begun_ns + ms * NANOSECONDS_PER_MILLISECOND;
 	long long answered = 0, failed = 0;
 
-	while (now_ns() < ends_ns)
+	while (clock_ns(CLOCK_MONOTONIC) < ends_ns)
 		if (ask_once(&there))
 			answered++;
 		else
 			failed++;
-	printf("%lld %lld %lld\n", answered, failed, now_ns() - begun_ns);
+	printf("%lld %lld %lld\n", answered, failed, clock_ns(CLOCK_MONOTONIC) - begun_ns);
 }
 
 int main(int argc, char **argv)

@@ -31,7 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NANOSECONDS_PER_SECOND 1000000000LL
+#include "program.h"
+
 #define REPORT_EVERY_NS	       10000000LL
 #define OPEN_AT_ONCE	       64
 #define RECEIVE_BUFFER_BYTES   (16 * 1024 * 1024)
@@ -42,20 +43,6 @@ static void end(int number)
 {
 	(void)number;
 	told_to_end = 1;
-}
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static long long now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
 }
 
 struct knocking {
@@ -129,7 +116,7 @@ static void knock_once(struct knocking *state, char kind)
 
 static void knock(char **argv)
 {
-	struct knocking state = {.name = argv[4], .started_ns = now_ns()};
+	struct knocking state = {.name = argv[4], .started_ns = clock_ns(CLOCK_REALTIME)};
 	long long interval_ns = atoll(argv[6]) * 1000;
 	long long ends_ns = atoll(argv[7]) * 1000000;
 	long long next_ns = state.started_ns;
@@ -149,7 +136,7 @@ static void knock(char **argv)
 	if (state.report < 0)
 		fail(argv[8]);
 	while (!told_to_end) {
-		state.sent_ns = now_ns();
+		state.sent_ns = clock_ns(CLOCK_REALTIME);
 		if (state.sent_ns - reported_ns >= REPORT_EVERY_NS) {
 			write_report(&state, false);
 			reported_ns = state.sent_ns;
