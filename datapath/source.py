@@ -44,7 +44,7 @@ CFLAGS: Final = (
 )
 
 EXIT_ABI_MISMATCH: Final = 3
-"""How the compiler's process ends when abi.py does not fit. It is here so that the agent does not import the compiler."""
+"""How the compiler's process ends when abi.py does not fit; here, for the agent does not import the compiler."""
 
 _OWN_INCLUDE: Final = re.compile(r'#include "([^"]+)"')
 
