@@ -7,6 +7,7 @@
  */
 #include <linux/pkt_cls.h>
 
+#include "lib/checksum.h"
 #include "lib/echo.h"
 #include "lib/metrics.h"
 #include "lib/stages.h"
@@ -38,15 +39,6 @@ struct pseudo_header {
 	__be16 length;
 };
 
-static __always_inline __be16 fold(__s64 sum)
-{
-	__u64 folded = sum & 0xffffffff;
-
-	folded = (folded & 0xffff) + (folded >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-	return ~folded & 0xffff;
-}
-
 static __always_inline int answer_ethernet(struct __sk_buff *skb, struct ethhdr *ethernet)
 {
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, ethernet->h_dest, ETH_ALEN))
@@ -67,7 +59,7 @@ static __always_inline void answer_ipv4(struct iphdr *ipv4, __be32 source, __be3
 	ipv4->protocol = protocol;
 	ipv4->saddr = source;
 	ipv4->daddr = destination;
-	ipv4->check = fold(bpf_csum_diff(0, 0, (__be32 *)ipv4, sizeof(*ipv4), 0));
+	ipv4->check = checksum_fold(bpf_csum_diff(0, 0, (__be32 *)ipv4, sizeof(*ipv4), 0));
 }
 
 /* Bytes of the sequence that a segment takes up. */
@@ -113,7 +105,8 @@ static __always_inline int become_reset(struct __sk_buff *skb, const struct flow
 		segment.tcp.acknowledged =
 			bpf_htonl(bpf_ntohl(asked.sequence) + segment_length(skb, flow, &asked));
 	}
-	segment.tcp.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&segment, sizeof(segment), 0));
+	segment.tcp.checksum =
+		checksum_fold(bpf_csum_diff(0, 0, (__be32 *)&segment, sizeof(segment), 0));
 	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + sizeof(segment.tcp), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN, &ipv4, sizeof(ipv4), 0) ||
@@ -145,7 +138,8 @@ static __always_inline int become_error(struct __sk_buff *skb, const struct flow
 	message.icmp.type = ICMP_UNREACHABLE;
 	message.icmp.code = code;
 	message.icmp.sequence = bpf_htons(mtu_bytes);
-	message.icmp.checksum = fold(bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), 0));
+	message.icmp.checksum =
+		checksum_fold(bpf_csum_diff(0, 0, (__be32 *)&message, sizeof(message), 0));
 	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(ipv4) + sizeof(message), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0) ||
 	    bpf_skb_store_bytes(skb, ETH_HLEN, &ipv4, sizeof(ipv4), 0) ||

@@ -17,6 +17,12 @@
 #include "policy.h"
 #include "transport.h"
 
+/* The ends stand in a key in the order of their numbers: is the sender the second? */
+static __always_inline bool source_comes_second(const struct flow *flow)
+{
+	return bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
+}
+
 static __always_inline void track_key(struct conntrack_key *key, const struct flow *flow,
 				      bool source_is_high)
 {
@@ -346,7 +352,7 @@ static __always_inline int track_answer(struct __sk_buff *skb, const struct conf
 static __always_inline int track(struct __sk_buff *skb, const struct config_value *config,
 				 struct flow *flow)
 {
-	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
+	bool source_is_high = source_comes_second(flow);
 	__u32 now = bpf_ktime_get_ns() / NANOSECONDS_PER_SECOND;
 	__u32 epoch = policy_epoch(config);
 	struct conntrack_value *entry = 0;
@@ -387,11 +393,10 @@ static __always_inline int track(struct __sk_buff *skb, const struct config_valu
 /* Is the packet one of a connection that was let through? For one that has no way on. */
 static __always_inline bool is_tracked(const struct flow *flow)
 {
-	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
 	struct conntrack_value *entry;
 	struct conntrack_key key = {};
 
-	track_key(&key, flow, source_is_high);
+	track_key(&key, flow, source_comes_second(flow));
 	entry = hawse_conntrack.lookup(&key);
 	return entry && !entry->reason;
 }
@@ -402,7 +407,7 @@ static __always_inline bool is_tracked(const struct flow *flow)
  */
 static __always_inline bool asks_again(const struct flow *flow)
 {
-	bool source_is_high = bpf_ntohl(flow->tracked_source) > bpf_ntohl(flow->destination);
+	bool source_is_high = source_comes_second(flow);
 	__u32 now = bpf_ktime_get_ns() / NANOSECONDS_PER_SECOND;
 	struct conntrack_value noted = {};
 	struct conntrack_value *entry;

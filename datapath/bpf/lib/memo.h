@@ -3,8 +3,8 @@
  * memo.h: repeats for a moment what was decided for a connection, so that its next packet costs one
  * lookup.
  *
- * Public: memo_epochs, memo_read, memo_find, memo_is_due, memo_keep, memo_forget_answers. Maps:
- * hawse_memo, hawse_nat.
+ * Public: memo_epochs, memo_key_set, memo_read, memo_find, memo_is_due, memo_keep,
+ * memo_forget_answers. Maps: hawse_memo, hawse_nat.
  *
  * A memo is made at the end of the whole way, for one direction of a connection that is judged, is
  * not translated, and has many packets. What makes it right:
@@ -51,6 +51,18 @@ static __always_inline __u64 memo_mark(const struct memo_key *key)
 	return ((__u64)key->source << 32 | key->destination) ^ (__u64)key->ports << 13 ^ key->scope;
 }
 
+/* Whole words: what is written in parts and then hashed as a word waits for the parts. */
+static __always_inline void memo_key_set(struct memo_key *key, __u32 scope, enum memo_hook hook,
+					 __u8 protocol, __be32 source, __be32 destination,
+					 __be32 ports)
+{
+	key->scope = scope;
+	key->source = source;
+	key->destination = destination;
+	key->ports = ports;
+	key->protocol_and_hook = protocol | hook << 8;
+}
+
 /*
  * Read a frame that a memo can be about. NULL: there can be none. Otherwise its link-layer header.
  */
@@ -69,14 +81,9 @@ static __always_inline struct ethhdr *memo_read(const struct __sk_buff *skb, __u
 	if (!mac_is_router(ethernet->h_dest))
 		return 0;
 	if (ipv4->protocol == IPPROTO_TCP &&
-	    ((void *)(ports + 1) > end || ports->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+	    ((void *)(ports + 1) > end || ports->flags & TCP_TURNS))
 		return 0;
-	/* Whole words: what is written in parts and then hashed as a word waits for the parts. */
-	key->scope = scope;
-	key->source = ipv4->saddr;
-	key->destination = ipv4->daddr;
-	key->ports = *(__be32 *)ports;
-	key->protocol_and_hook = ipv4->protocol | hook << 8;
+	memo_key_set(key, scope, hook, ipv4->protocol, ipv4->saddr, ipv4->daddr, *(__be32 *)ports);
 	return ethernet;
 }
 
@@ -104,22 +111,12 @@ static __always_inline bool memo_find(const struct memo_key *key, __u64 epochs,
 static __always_inline bool memo_is_due(const struct flow *flow)
 {
 	return flow->busy && flow->transport == ETH_HLEN + sizeof(struct iphdr) &&
-	       !(flow->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+	       !(flow->tcp_flags & TCP_TURNS);
 }
 
 static __always_inline __be32 memo_ports(__be16 source, __be16 destination)
 {
 	return bpf_htonl((__u32)bpf_ntohs(source) << 16 | bpf_ntohs(destination));
-}
-
-static __always_inline void memo_key_of(struct memo_key *key, const struct flow *flow, __u32 scope,
-					enum memo_hook hook)
-{
-	key->scope = scope;
-	key->source = flow->source;
-	key->destination = flow->destination;
-	key->ports = memo_ports(flow->source_port, flow->destination_port);
-	key->protocol_and_hook = flow->protocol | hook << 8;
 }
 
 /* Keep a decision; the caller has said in it where the packet goes and from whom it may come. */
@@ -131,7 +128,8 @@ static __always_inline void memo_keep(const struct flow *flow, __u32 scope, enum
 	/* A translation of it may begin at any moment: it forgets what was kept before. */
 	if (nat_find(flow))
 		return;
-	memo_key_of(&key, flow, scope, hook);
+	memo_key_set(&key, scope, hook, flow->protocol, flow->source, flow->destination,
+		     memo_ports(flow->source_port, flow->destination_port));
 	memo->mark = memo_mark(&key);
 	*(epochs_word *)&memo->policy_epoch = flow->epochs;
 	memo->until = bpf_jiffies64() + HAWSE_MEMO_TICKS;
@@ -149,10 +147,7 @@ static __always_inline void memo_forget_answers(const struct flow *flow, __u32 i
 	enum memo_hook hook = ifindex ? MEMO_FROM_CONTAINER : MEMO_FROM_OVERLAY;
 	struct memo_key key;
 
-	key.scope = ifindex ? ifindex : flow->vni;
-	key.source = flow->destination;
-	key.destination = flow->source;
-	key.ports = memo_ports(flow->destination_port, flow->source_port);
-	key.protocol_and_hook = flow->protocol | hook << 8;
+	memo_key_set(&key, ifindex ? ifindex : flow->vni, hook, flow->protocol, flow->destination,
+		     flow->source, memo_ports(flow->destination_port, flow->source_port));
 	hawse_memo.delete(&key);
 }

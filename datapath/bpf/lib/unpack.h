@@ -18,6 +18,7 @@
 #include <linux/ip.h>
 #include <linux/pkt_cls.h>
 
+#include "checksum.h"
 #include "deliver.h"
 #include "memo.h"
 #include "packet.h"
@@ -47,11 +48,7 @@ static __always_inline __u32 unpack_stamped(struct __sk_buff *skb)
 /* Is the header of the outer packet right? */
 static __always_inline bool is_intact(struct iphdr *ipv4)
 {
-	__u64 sum = bpf_csum_diff(0, 0, (__be32 *)ipv4, sizeof(*ipv4), 0) & 0xffffffff;
-
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
+	return !checksum_fold(bpf_csum_diff(0, 0, (__be32 *)ipv4, sizeof(*ipv4), 0));
 }
 
 /* Is it one whole packet of the tunnel, written as we do, with plain TCP or UDP inside? */
@@ -81,7 +78,7 @@ static __always_inline bool can_unpack(const struct __sk_buff *skb, struct tunne
 		return true;
 	ports = (void *)&frame->inner_ports;
 	return frame->inner_ipv4.protocol == IPPROTO_TCP && (void *)(ports + 1) <= end &&
-	       !(ports->flags & (TCP_SYN | TCP_FIN | TCP_RST));
+	       !(ports->flags & TCP_TURNS);
 }
 
 /*
@@ -97,11 +94,9 @@ static __always_inline int unpack_again(struct __sk_buff *skb, const struct conf
 
 	if (!can_unpack(skb, frame))
 		return 0;
-	key.scope = bpf_ntohl(frame->vni) >> 8;
-	key.source = frame->inner_ipv4.saddr;
-	key.destination = frame->inner_ipv4.daddr;
-	key.ports = *(__be32 *)&frame->inner_ports;
-	key.protocol_and_hook = frame->inner_ipv4.protocol | MEMO_FROM_OVERLAY << 8;
+	memo_key_set(&key, bpf_ntohl(frame->vni) >> 8, MEMO_FROM_OVERLAY,
+		     frame->inner_ipv4.protocol, frame->inner_ipv4.saddr, frame->inner_ipv4.daddr,
+		     *(__be32 *)&frame->inner_ports);
 	if (!memo_find(&key, memo_epochs(config), &memo) || memo.node != frame->ipv4.saddr ||
 	    memo.identity != (bpf_ntohl(frame->flags_and_group) & 0xffff) ||
 	    memo.underlay != skb->ifindex || !is_intact(&frame->ipv4))
