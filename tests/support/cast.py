@@ -159,7 +159,7 @@ class Cast:
                 self.nodes[0].engine(kind, "rm", name)
 
         def no_task() -> bool:
-            return not any(node.engine("ps", "-q", "--filter", f"label={_SERVICE_LABEL}") for node in self.nodes)
+            return not any(node.engine("ps", "-aq", "--filter", f"label={_SERVICE_LABEL}") for node in self.nodes)
 
         wait.until("the tasks are gone", no_task, timeout_s=_PATIENCE_S, interval_s=0.3)
         with ThreadPoolExecutor(len(self.nodes)) as pool:

@@ -17,6 +17,8 @@ from tests.support.machine import Machine
 from tests.support.plugin import NAME, Plugin
 
 _TOO_LATE: Final = ("attaching to network failed", "context deadline exceeded")
+_BEING_REMOVED: Final = "is already in progress"
+_GONE: Final = "No such container"
 COMMAND: Final = Path(__file__).parents[2] / "build/hawse"
 
 
@@ -84,10 +86,19 @@ class Node:
         """Remove containers, running or not.
 
         One after the other: the engine miscounts a network's endpoints when many leave at once, and then refuses to
-        remove the network (https://github.com/moby/moby/issues/42119, engine 20.10).
+        remove the network (https://github.com/moby/moby/issues/42119, engine 20.10). One that the engine itself is
+        just removing, like a task of a service that ended, is waited for.
         """
         for container in containers:
-            self.engine("rm", "-f", container)
+            result = self.engine.run("rm", "-f", container)
+            if _BEING_REMOVED in result.err:
+                self._wait_gone(container)
+            elif result.rc != 0 and _GONE not in result.err:
+                raise shell.CommandFailed(result)
+
+    def _wait_gone(self, container: str) -> None:
+        inspect = ("container", "inspect", container)
+        wait.until(f"{container} is gone", lambda: _GONE in self.engine.run(*inspect).err, timeout_s=60)
 
     def remove_everything(self) -> None:
         """Remove every container, and every network of hawse."""

@@ -465,4 +465,5 @@ def test_one_look_does_not_write_without_end(world: World, registry: IdentityReg
     for _ in range(2):
         world.settle()
         garbage.collect(frozenset())
+    world.settle()
     assert all(record.unused_since for record in registry.records().values())
