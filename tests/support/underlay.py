@@ -25,6 +25,9 @@ class Underlay(Machine):
         self.must("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
         self.must("ip", "addr", "add", f"{ADDRESS}/{NETWORK.prefixlen}", "dev", "br0")
         self.must("ip", "link", "set", "br0", "up")
+        # A switch is no firewall: without this every frame on it goes through connection tracking, once more.
+        for family in ("iptables", "ip6tables", "arptables"):
+            self.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-{family}=0")
 
     def connect(self, machine: Machine, number: int) -> ipaddress.IPv4Address:
         """Lay a cable to a machine and give its end the address with this number."""
