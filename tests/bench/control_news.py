@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 import socket
@@ -28,6 +27,7 @@ from tests.bench.control_seats import Seat, seated
 from tests.bench.figures import Bar, Better, Row
 from tests.bench.percentiles import percentile
 from tests.bench.plan import Plan
+from tests.support import wait
 from tests.support.netns import inside
 from tests.support.node import Node
 
@@ -90,14 +90,15 @@ def _new_endpoint(node: Node, landing: Path, calls: DriverCalls, askers: Sequenc
     try:
         with contextlib.closing(_arrivals(node, landing, made.container_ifname)) as arrivals:
             missing = {f"asker {number}".encode(): asker for number, asker in enumerate(askers)}
-            while missing:
-                if time.perf_counter() - known_s > _PATIENCE_S:
-                    raise AssertionError(f"{address} is not reached from {len(missing)} nodes")
+
+            def reached() -> bool:
                 for mark, asker in missing.items():
                     asker.sendto(mark, address)
-                time.sleep(_PAUSE_S)
                 for packet in _all_of(arrivals):
                     missing.pop(next((mark for mark in missing if packet.endswith(mark)), b""), None)
+                return not missing
+
+            wait.until(f"{address} is reached from all", reached, timeout_s=_PATIENCE_S, interval_s=_PAUSE_S)
             return (time.perf_counter() - known_s) * 1000
     finally:
         calls.disconnect(made)
@@ -165,35 +166,33 @@ class _Pair:
 
 def _until_open(pairs: Sequence[_Pair]) -> None:
     """Return when a packet of every pair has passed."""
-    ends_s = time.perf_counter() + _PATIENCE_S
     missing = list(pairs)
-    while missing:
-        if time.perf_counter() > ends_s:
-            raise AssertionError(f"{len(missing)} nodes do not let packets pass")
+
+    def passed() -> bool:
         for pair in missing:
             pair.sender.sendto(b"open", pair.address)
-        time.sleep(_PAUSE_S)
-        missing = [pair for pair in missing if b"open" not in _all_of(pair.listener)]
+        missing[:] = [pair for pair in missing if b"open" not in _all_of(pair.listener)]
+        return not missing
+
+    wait.until("packets of all pairs pass", passed, timeout_s=_PATIENCE_S, interval_s=_PAUSE_S)
 
 
 def _last_passed(pairs: Sequence[_Pair]) -> float:
     """When the last packet was sent that passed anywhere, once none has for a while."""
-    begun_s = last_s = time.perf_counter()
+    passed_s = [time.perf_counter()]
     sent_s: dict[bytes, float] = {}
-    for number in itertools.count():
+
+    def quiet() -> bool:
         now_s = time.perf_counter()
-        if now_s - last_s > _QUIET_S:
-            return last_s
-        if now_s - begun_s > _PATIENCE_S:
-            raise AssertionError("packets pass although a policy closes them")
-        mark = str(number).encode()
+        mark = str(len(sent_s)).encode()
         sent_s[mark] = now_s
         for pair in pairs:
             pair.sender.sendto(mark, pair.address)
-        time.sleep(_PAUSE_S)
-        for pair in pairs:
-            last_s = max([last_s, *(sent_s[data] for data in _all_of(pair.listener) if data in sent_s)])
-    raise AssertionError  # never reached
+        passed_s.extend(sent_s[data] for pair in pairs for data in _all_of(pair.listener) if data in sent_s)
+        return now_s - max(passed_s) > _QUIET_S
+
+    wait.until("no packet passes any more", quiet, timeout_s=_PATIENCE_S, interval_s=_PAUSE_S)
+    return max(passed_s)
 
 
 def _listening(seat: Seat) -> socket.socket:

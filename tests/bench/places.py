@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.urgency import mark
+from tests.support import wait
 from tests.support.engine import CLIENT, SOCKET
 from tests.support.images import NO_SLEEP
 from tests.support.machine import Machine
@@ -24,6 +25,7 @@ _BEGIN: Final = "begin-of-answer"
 _END: Final = "end-of-answer"
 _PATIENCE_S: Final = 30.0
 _CLOSES_S: Final = 1.0
+_LOOKS_EVERY_S: Final = 0.002
 
 
 class PlaceFailed(RuntimeError):
@@ -85,11 +87,11 @@ class Place:
         log = f"{self._notes}/{name}"
         self.run(f": >{log}")
         self.run(f"{command} >{log} 2>&1 & echo $! >{log}.pid; :")
-        ends = time.monotonic() + timeout_s
-        while says not in (said := self.run(f"cat {log}")):
-            if time.monotonic() > ends:
-                raise PlaceFailed(f"{self.name}: {command}: does not say «{says}» but: {said}")
-            time.sleep(0.002)
+        try:
+            wait.until(name, lambda: says in self.run(f"cat {log}"), timeout_s=timeout_s, interval_s=_LOOKS_EVERY_S)
+        except wait.NeverHappened as never:
+            said = self.run(f"cat {log}")
+            raise PlaceFailed(f"{self.name}: {command}: does not say «{says}» but: {said}") from never
 
     def join(self, name: str, *, timeout_s: float = _PATIENCE_S) -> str:
         """Wait until a program in the background ends by itself, and return all it said."""

@@ -32,16 +32,15 @@ class Settling:
 
     def wait(self) -> bool:
         """Wait until they have settled; returns whether they did within a few seconds."""
-        before = self._used_s(), time.monotonic()
+        seen: list[tuple[float, float]] = []
 
         def calm() -> bool:
-            nonlocal before
-            now = self._used_s(), time.monotonic()
-            share = (now[0] - before[0]) / (now[1] - before[1])
-            before = now
-            return share < _CALM
+            seen.append((self._used_s(), time.monotonic()))
+            if len(seen) == 1:
+                return False
+            before, now = seen[-2:]
+            return (now[0] - before[0]) / (now[1] - before[1]) < _CALM
 
-        time.sleep(_LOOKS_EVERY_S)
         try:
             return wait.until("machines settle", calm, timeout_s=_PATIENCE_S, interval_s=_LOOKS_EVERY_S)
         except wait.NeverHappened:
