@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -35,13 +36,14 @@ def main(argv: Sequence[str]) -> None:
         return
     begun = datetime.now(UTC)
     started = time.monotonic()
+    took_s: dict[str, float] = {}
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {line}", flush=True)  # noqa: T201
 
     plan = Plan(quick=options.quick, rounds=options.rounds, urgent=options.urgent, say=say)
-    parts = _measure(options.suite or list(SUITES), plan)
-    made = document(facts(begun=begun, ended=datetime.now(UTC), plan=plan), parts)
+    parts = _measure(options.suite or list(SUITES), plan, took_s)
+    made = document(facts(begun=begun, took_s=took_s, plan=plan), parts)
     folder = options.to or (_QUICK if options.quick else _PUBLISHED)
     folder.mkdir(parents=True, exist_ok=True)
     text = report(made)
@@ -51,26 +53,38 @@ def main(argv: Sequence[str]) -> None:
     sys.stdout.write(f"\n{text}\nwritten to {folder}: {_RESULTS}, results.txt, results.svg\n")
 
 
-def _measure(names: Sequence[str], plan: Plan) -> list[Part]:
-    """Run suites; one that breaks off costs its own figures and no others."""
-    remove_of_dead_runs()
-    testbed = Testbed()
+def _measure(names: Sequence[str], plan: Plan, took_s: dict[str, float]) -> list[Part]:
+    """Run suites; one that breaks off costs its own figures and no others. Notes what takes how long."""
+    with _timed("before", took_s):
+        remove_of_dead_runs()
+        testbed = Testbed()
     parts = []
     try:
         for name in names:
             try:
-                parts.append(SUITES[name](testbed, plan))
+                with _timed(name, took_s):
+                    parts.append(SUITES[name](testbed, plan))
             except Exception as failure:  # noqa: BLE001 # whatever it is: the figures of the others are worth more
                 traceback.print_exc()
                 parts.append(Part(notes=[f"{name}: broke off: {type(failure).__name__}: {failure}"]))
     finally:
-        testbed.remove()
+        with _timed("after", took_s):
+            testbed.remove()
     return parts
+
+
+@contextlib.contextmanager
+def _timed(what: str, took_s: dict[str, float]) -> Iterator[None]:
+    started_s = time.monotonic()
+    try:
+        yield
+    finally:
+        took_s[what] = time.monotonic() - started_s
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure hawse beside Docker's drivers.")
-    parser.add_argument("--quick", action="store_true", help="few, short rounds and fewer contestants")
+    parser.add_argument("--quick", action="store_true", help="short measurements of fewer contestants")
     parser.add_argument("--rounds", type=int, default=0, help="how often each is measured")
     parser.add_argument("--urgent", action="store_true", help="measured programs first: on a machine where others work")
     parser.add_argument("--suite", action="append", choices=list(SUITES), help="only this one; may be repeated")

@@ -23,8 +23,9 @@ _LINE = 18
 _HEAD = 34
 _GAP = 22
 _CURVE_HEIGHT = 240
+_INSET = 24
 _COLUMNS = 2
-_FACTS = ("cpu", "cores", "kernel", "docker", "hawse", "begun", "kind")
+_FACTS = ("cpu", "cores", "kernel", "docker", "iperf3", "sockperf", "hawse", "begun", "kind")
 _REFERENCE, _MEASURED = "#9aa5b1", "#2f6fb2"
 _LINES = ("#2f6fb2", "#c2572f", "#3d8f56", "#7a4fa3", "#9aa5b1", "#b08c1e")
 
@@ -57,7 +58,7 @@ def _row(row: Row, x: float, y: float) -> Iterator[str]:
     better = "more" if row.better is Better.HIGHER else "less"
     yield _text(x, y + 12, f"{row.title}: {row.unit}, {better} is better", weight="bold")
     room = _WIDTH - _LABELS - _FIGURES
-    summed = {name: summary(samples) for name, samples in row.samples.items()}
+    summed = {name: summary(row.measured(name)) for name in row.samples}
     most = max(one.most for one in summed.values()) or 1.0
     for place, (name, one) in enumerate(summed.items()):
         middle = y + _HEAD + place * _LINE
@@ -80,19 +81,30 @@ def _curve(curve: Curve, x: float, y: float) -> Iterator[str]:
     if not drawn:
         return
     left, right, bottom, upper = x + 60, x + _WIDTH - 170, y + _CURVE_HEIGHT - 30, y + _HEAD
-    across = _scale([size for size, _ in drawn], left, right)
-    upwards = _scale([value for _, value in drawn], bottom, upper)
+    across = _scale([size for size, _ in drawn], left + _INSET, right - _INSET)
+    decades = _decades([value for _, value in drawn])
+    upwards = _scale(decades, bottom, upper)
     yield f'<path d="M{left:g} {upper:g}V{bottom:g}H{right:g}" stroke="#9aa5b1" fill="none"/>'
     for size in sorted({size for size, _ in drawn}):
-        yield _text(across(size), bottom + 16, number(size), anchor="middle")
-    for value in (min(value for _, value in drawn), max(value for _, value in drawn)):
-        yield _text(left - 6, upwards(value) + 4, number(value), anchor="end")
+        yield _text(across(size), bottom + 16, f"{size:,g}".replace(",", " "), anchor="middle")
+    for value in decades:
+        yield _text(left - 6, upwards(value) + 4, f"{value:g}", anchor="end")
     for place, (name, line) in enumerate(points.items()):
         colour = _LINES[place % len(_LINES)]
-        way = " ".join(f"{across(size):.1f},{upwards(value):.1f}" for size, value in line if value > 0)
+        places = [(across(size), upwards(value), value) for size, value in line if value > 0]
+        way = " ".join(f"{right_of:.1f},{above:.1f}" for right_of, above, _ in places)
         yield f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        for right_of, above, value in places:
+            yield f'<circle cx="{right_of:.1f}" cy="{above:.1f}" r="3" fill="{colour}"/>'
+            yield _text(right_of, above - 7, number(value), anchor="middle")
         yield _box(right + 12, upper + place * _LINE - 5, 10, 10, colour)
         yield _text(right + 28, upper + place * _LINE + 4, name)
+
+
+def _decades(values: Sequence[float]) -> Sequence[float]:
+    """Powers of ten around them: between the least and the most of them alone, a rise by a hundredth looks like one."""
+    least, most = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return [10.0**power for power in range(least, max(most, least + 1) + 1)]
 
 
 def _scale(values: Sequence[float], first: float, last: float) -> Callable[[float], float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench import limits
+from tests.bench import limits, nodes
 from tests.bench.measurements import Pair, serve
 from tests.bench.places import Place, in_container
 from tests.bench.plan import Plan
@@ -35,6 +35,13 @@ SAME: Final = "same"
 ACROSS: Final = "across"
 SERVICES: Final = "services"
 """Paths: the first word of a row's name."""
+TITLES: Final[Mapping[str, str]] = {
+    SAME: "same host",
+    ACROSS: "two hosts",
+    SERVICES: "to a service on the same host",
+}
+_NOT_ASKED: Final = ((SAME, OVERLAY), (ACROSS, UNDERLAY))
+"""No bar is about them."""
 
 _STATES: Final = (
     (HAWSE, DEFAULT),
@@ -43,7 +50,8 @@ _STATES: Final = (
     (THOUSAND, State(entries=1000)),
     (TEN_THOUSAND, State(entries=10_000)),
 )
-_QUICK_STATES: Final = (HAWSE, FOLLOWED, TEN_THOUSAND)
+ENTRIES: Final[Mapping[str, int]] = {name: state.entries for name, state in _STATES if not state.followed}
+"""Contestants that differ in nothing but the number of policy entries."""
 _BRIDGED: Final = "bridged"
 _OVERLAID: Final = "overlaid"
 _HAWSED: Final = "hawsed"
@@ -68,7 +76,7 @@ class Field:
 
     Args:
         testbed: where the hosts are made.
-        plan: a quick one has fewer states of hawse.
+        plan: a quick one has hawse in its default state only, and nobody that no bar is about.
     """
 
     def __init__(self, testbed: Testbed, plan: Plan) -> None:
@@ -78,11 +86,13 @@ class Field:
         self._image = testbed.probe.parents[1]
         self.nodes: Final = self._start_nodes()
         one, other = self.nodes
-        names = [name for name, _ in _STATES if not plan.quick or name in _QUICK_STATES]
         plan.say("data path: containers and devices")
-        bridged = self._bridged()
-        overlaid, overlaid_across = self._overlaid()
-        hawsed, hawsed_across = self._hawsed()
+        with ThreadPoolExecutor() as pool:
+            of_bridge, of_overlay, of_plugin = map(pool.submit, (self._bridged, self._overlaid, self._hawsed))
+            bridged = of_bridge.result()
+            overlaid, overlaid_across = of_overlay.result()
+            hawsed, hawsed_across = of_plugin.result()
+            services = pool.map(self._service, self.nodes, _TRANSLATION)
         fixed = [
             _fixed(BRIDGE, SAME, bridged),
             _fixed(OVERLAY, SAME, overlaid),
@@ -94,15 +104,12 @@ class Field:
         of_hawse = [
             Contestant(name=name, path=path, pair=pair, state=state)
             for name, state in _STATES
-            if name in names
             for path, pair in ((SAME, hawsed), (ACROSS, hawsed_across))
         ]
-        self.contestants: Final[Sequence[Contestant]] = [*fixed, *of_hawse]
-        self.services: Final[Sequence[Contestant]] = [
-            contestant
-            for node, mode in zip(self.nodes, _TRANSLATION, strict=True)
-            for contestant in self._service(node, mode)
-        ]
+        everybody = [*fixed, *of_hawse]
+        self.contestants: Final[Sequence[Contestant]] = [one for one in everybody if not plan.quick or is_quick(one)]
+        self.left_out: Final = [f"{one.name}, {TITLES[one.path]}" for one in everybody if one not in self.contestants]
+        self.services: Final[Sequence[Contestant]] = [contestant for both in services for contestant in both]
         for place in {one.pair.server for one in self.contestants}:
             serve(place)
 
@@ -116,19 +123,18 @@ class Field:
     def _start_nodes(self) -> tuple[Node, Node]:
         self._plan.say("data path: two hosts with their engines")
         etcd: EtcdMembers = self._testbed.etcd("speed", 1)
-        one, other = (
-            self._testbed.node(f"speed{number}", etcd=etcd, settings={"SERVICE_TRANSLATION": mode}, enable=False)
+        # Enabled before there is a Swarm: what drivers it has a node says at once as it joins, and then every 20 s.
+        settings = {
+            f"speed{number}": {"SERVICE_TRANSLATION": mode, "SCOPE": "global"}
             for number, mode in enumerate(_TRANSLATION, 1)
-        )
-        nodes = (one, other)
+        }
+        one, other = started = nodes.start(self._testbed, settings, etcd=etcd)
         # A cable is no firewall: without this each frame between the hosts passes netfilter once more.
         self._testbed.underlay.run("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=0")
-        self._plan.say("data path: the Swarm and hawse")
-        swarm.form([(node.engine, node.address) for node in nodes])
-        with ThreadPoolExecutor(len(nodes)) as pool:
-            list(pool.map(lambda node: (node.plugin.enable(), node.wait_healthy()), nodes))
-        swarm.wait_driver(one.engine, NAME, len(nodes))
-        return nodes
+        self._plan.say("data path: the Swarm")
+        swarm.form([(node.engine, node.address) for node in started])
+        swarm.wait_driver(one.engine, NAME, len(started))
+        return one, other
 
     def _bridged(self) -> Pair:
         one, _ = self.nodes
@@ -202,6 +208,11 @@ class Field:
         if self._urgency is not None:
             self._urgency.take(place.name)
         return place
+
+
+def is_quick(one: Contestant) -> bool:
+    """Whether a quick run has it."""
+    return (one.path, one.name) not in _NOT_ASKED and one.state in (None, DEFAULT)
 
 
 def _fixed(name: str, path: str, pair: Pair) -> Contestant:

@@ -13,12 +13,15 @@ from typing import Any, Final
 from cli.client import AgentClient, ClientError
 from tests.bench.figures import Bar, Better, Row
 from tests.bench.plan import Plan
+from tests.bench.rounds import turns
 from tests.support import wait
 from tests.support.node import Node
 
 PINNED: Final = "programs pinned"
 NOT_PINNED: Final = "nothing pinned"
 BARS: Final = (Bar(row="agent-start", contestant=PINNED, against=None, limit=1.0),)
+_ROUNDS: Final = 5
+_QUICK_ROUNDS: Final = 3
 _SHOWN: Final = 6
 _START_TIME: Final = 19
 """Which word behind the name it is, in proc_pid_stat(5)."""
@@ -37,11 +40,11 @@ def start_rows(node: Node, plan: Plan) -> Sequence[Row]:
     Counted from its first process on, and from the engine's order on: the engine itself waits half a second before it
     looks at a plugin. The node has an etcd that runs; one of its own would be started in that time.
     """
-    rounds = plan.rounds or (2 if plan.quick else 5)
+    rounds = plan.rounds or (_QUICK_ROUNDS if plan.quick else _ROUNDS)
     started: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
     ordered: dict[str, list[float]] = {PINNED: [], NOT_PINNED: []}
-    for _ in range(rounds):
-        for contestant in (PINNED, NOT_PINNED):
+    for number in range(rounds):
+        for contestant in turns((PINNED, NOT_PINNED), number):
             node.plugin.disable(force=True)
             if contestant == NOT_PINNED:
                 node.machine.must("sh", "-c", "ip link del hawse0; rm -r /sys/fs/bpf/hawse")

@@ -9,31 +9,25 @@ from typing import Final
 from cli.client import ClientError
 from tests.bench import contestants as who
 from tests.bench.contestants import Contestant, Field
-from tests.bench.figures import Bar, Part, Row
+from tests.bench.figures import Bar, Curve, Part, Point, Row
 from tests.bench.measurements import Kind, Measurement, measurements
 from tests.bench.places import PlaceFailed
 from tests.bench.plan import Plan
 from tests.bench.ratios import as_fast
 from tests.bench.report import number as readable
 from tests.bench.rounds import Collected
-from tests.bench.states import States
+from tests.bench.states import DEFAULT, State, States
 from tests.support import shell
 from tests.support.testbed import Testbed
 
 _FAILURES: Final = (PlaceFailed, AssertionError, ClientError, subprocess.TimeoutExpired)
 """Of a program, of a condition that was waited for, of the agent: they cost one sample."""
 _ROUNDS: Final = 5
-_QUICK_ROUNDS: Final = 2
-_TITLES: Final[Mapping[str, str]] = {
-    who.SAME: "same host",
-    who.ACROSS: "two hosts",
-    who.SERVICES: "to a service on the same host",
-}
 _REFERENCES: Final[Mapping[str, Sequence[str]]] = {
     who.SAME: (who.BRIDGE, who.OVERLAY, who.VETH, who.HAWSE),
     who.ACROSS: (who.OVERLAY, who.UNDERLAY, who.VXLAN, who.HAWSE),
 }
-_BARS: Final = (
+BARS: Final = (
     Bar(row="same-udp-64", contestant=who.HAWSE, against=who.BRIDGE, limit=1.5),
     Bar(row="same-echo-p50", contestant=who.HAWSE, against=who.BRIDGE, limit=0.85),
     Bar(row="same-tcp-1", contestant=who.HAWSE, against=who.BRIDGE, limit=1.0),
@@ -65,7 +59,14 @@ def measure(testbed: Testbed, plan: Plan) -> Part:
     finally:
         run.close()
         field.close()
-    return Part(rows=rows, bars=list(_bars(rows)), notes=run.notes, versions=versions)
+    return Part(
+        rows=rows,
+        bars=list(_bars(rows)),
+        curves=list(_curves(rows)),
+        notes=run.notes,
+        left_out=field.left_out,
+        versions=versions,
+    )
 
 
 class _Run:
@@ -79,13 +80,14 @@ class _Run:
 
     def rows(self) -> Iterator[Row]:
         """Run all rounds, then say what came of them."""
-        rounds = self._plan.rounds or (_QUICK_ROUNDS if self._plan.quick else _ROUNDS)
+        rounds = self._plan.rounds or _ROUNDS
         known = measurements(quick=self._plan.quick)
-        turns = [(one, Collected(self._field.contestants)) for one in known.values()]
-        turns.append((known["connections"], Collected(self._field.services)))
+        turns = [(one, Collected(by_state(self._field.contestants))) for one in known.values()]
+        turns.append((known["connections"], Collected([self._field.services])))
         for number in range(rounds):
-            for measurement, collected in turns:
-                self._round(f"round {number + 1} of {rounds}", number, measurement, collected)
+            for place, (measurement, collected) in enumerate(turns):
+                # Another order for each measurement as well.
+                self._round(f"round {number + 1} of {rounds}", number + place, measurement, collected)
         for measurement, collected in turns:
             for place, kind in enumerate(measurement.kinds):
                 figures = list(collected.figures(place))
@@ -113,15 +115,23 @@ class _Run:
         collected.run_round(number, one)
         kind = measurement.kinds[0]
         for path, samples in said.items():
-            self._plan.say(f"{what}: {kind.title}, {_TITLES[path]}, {kind.unit}: {'; '.join(samples)}")
+            self._plan.say(f"{what}: {kind.title}, {who.TITLES[path]}, {kind.unit}: {'; '.join(samples)}")
 
 
-def _row(path: str, kind: Kind, samples: Mapping[str, Sequence[float]]) -> Row:
+def by_state(contestants: Sequence[Contestant]) -> Sequence[Sequence[Contestant]]:
+    """Group them: those that need no state are measured next to hawse in its default state."""
+    groups: dict[State, list[Contestant]] = {}
+    for contestant in contestants:
+        groups.setdefault(contestant.state or DEFAULT, []).append(contestant)
+    return list(groups.values())
+
+
+def _row(path: str, kind: Kind, samples: Mapping[str, Sequence[float | None]]) -> Row:
     # A service is compared with the same server asked directly, which is the first contestant of each host.
     references = _REFERENCES.get(path) or [name for name in samples if name.startswith("direct")]
     return Row(
         name=f"{path}-{kind.name}",
-        title=f"{kind.title}, {_TITLES[path]}",
+        title=f"{kind.title}, {who.TITLES[path]}",
         unit=kind.unit,
         better=kind.better,
         samples=samples,
@@ -129,9 +139,27 @@ def _row(path: str, kind: Kind, samples: Mapping[str, Sequence[float]]) -> Row:
     )
 
 
+def _curves(rows: Sequence[Row]) -> Iterator[Curve]:
+    """How each figure grows with the policy, of a run that has more than one size."""
+    for row in rows:
+        points = [
+            Point(size=entries, samples=samples)
+            for name, entries in who.ENTRIES.items()
+            if (samples := row.measured(name))
+        ]
+        if len(points) > 1:
+            yield Curve(
+                name=f"{row.name}-entries",
+                title=row.title,
+                unit=row.unit,
+                size_title="policy entries",
+                points={who.HAWSE: points},
+            )
+
+
 def _bars(rows: Sequence[Row]) -> Iterator[Bar]:
     names = {row.name for row in rows}
-    yield from (bar for bar in _BARS if bar.row in names)
+    yield from (bar for bar in BARS if bar.row in names)
     for contestant, factor in _ON_EVERY_ROW.items():
         for row in rows:
             if contestant in row.samples:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.figures import Bar, Better, Curve, Part, Point, Row
-from tests.bench.ratios import judge, ratio, summary
+from tests.bench.ratios import Summary, judge, ratio, summary
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class Document:
     bars: Sequence[Bar]
     curves: Sequence[Curve]
     notes: Sequence[str]
+    left_out: Sequence[str]
+    """What a full run has and this one does not."""
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows] + [curve.name for curve in self.curves]
@@ -43,6 +45,7 @@ def document(facts: Mapping[str, str], parts: Sequence[Part]) -> Document:
         bars=[bar for part in parts for bar in part.bars],
         curves=[curve for part in parts for curve in part.curves],
         notes=[note for part in parts for note in part.notes],
+        left_out=[one for part in parts for one in part.left_out],
     )
 
 
@@ -55,6 +58,7 @@ def to_json(made: Document) -> dict[str, Any]:
         "bars": [_bar(made, bar) for bar in made.bars],
         "curves": [_curve(curve) for curve in made.curves],
         "notes": list(made.notes),
+        "left_out": list(made.left_out),
     }
 
 
@@ -94,16 +98,17 @@ def from_json(raw: Mapping[str, Any]) -> Document:
             for curve in raw["curves"]
         ],
         notes=raw["notes"],
+        left_out=raw["left_out"],
     )
 
 
 def _row(row: Row) -> dict[str, Any]:
     contestants = {}
     for name, samples in row.samples.items():
-        ratios = {against: ratio(row, name, against) for against in row.references if against != name}
+        ratios = {against: _summed(ratio(row, name, against)) for against in row.references if against != name}
         contestants[name] = {
             "samples": list(samples),
-            **dataclasses.asdict(summary(samples)),
+            **dataclasses.asdict(summary(row.measured(name))),
             "ratios": ratios,
         }
     return {
@@ -119,7 +124,11 @@ def _row(row: Row) -> dict[str, Any]:
 def _bar(made: Document, bar: Bar) -> dict[str, Any]:
     row = next(row for row in made.rows if row.name == bar.row)
     judgement = judge(row, bar)
-    return {**dataclasses.asdict(bar), "value": judgement.value, "reached": judgement.reached}
+    return {**dataclasses.asdict(bar), "found": _summed(judgement.found), "reached": judgement.reached}
+
+
+def _summed(found: Summary | None) -> dict[str, Any] | None:
+    return None if found is None else dataclasses.asdict(found)
 
 
 def _curve(curve: Curve) -> dict[str, Any]:

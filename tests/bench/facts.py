@@ -15,11 +15,12 @@ from tests.bench.plan import Plan
 _ROOT: Final = Path(__file__).parents[2]
 
 
-def facts(*, begun: datetime, ended: datetime, plan: Plan) -> Mapping[str, str]:
-    """Facts of a run, by name."""
+def facts(*, begun: datetime, took_s: Mapping[str, float], plan: Plan) -> Mapping[str, str]:
+    """Facts of a run, by name; ``took_s`` is of each of its parts."""
+    parts = ", ".join(f"{name} {part_s:.0f}" for name, part_s in took_s.items())
     return {
         "begun": begun.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "took": f"{(ended - begun).total_seconds():.0f} s",
+        "took": f"{sum(took_s.values()):.0f} s: {parts}",
         "kind": ("quick" if plan.quick else "full") + (", measured programs first" if plan.urgent else ""),
         "cpu": _field(Path("/proc/cpuinfo").read_text(), "model name"),
         "cores": str(os.cpu_count()),

@@ -28,18 +28,24 @@ class Row:
     title: str
     unit: str
     better: Better
-    samples: Mapping[str, Sequence[float]]
-    """Of each contestant one value a round, in the order in which they are shown."""
+    samples: Mapping[str, Sequence[float | None]]
+    """Of each contestant one value a round, in the order in which they are shown; None: it did not come about."""
     references: Sequence[str] = ()
-    """Contestants that the others' medians are divided by."""
+    """Contestants that the others are divided by, round by round."""
 
     def __post_init__(self) -> None:
         unknown = set(self.references) - self.samples.keys()
         if unknown:
             raise ValueError(f"row {self.name}: references without samples: {', '.join(sorted(unknown))}")
-        silent = [contestant for contestant, values in self.samples.items() if not values]
+        silent = [contestant for contestant in self.samples if not self.measured(contestant)]
         if silent:
             raise ValueError(f"row {self.name}: no samples of {', '.join(silent)}")
+        if len(set(map(len, self.samples.values()))) > 1:
+            raise ValueError(f"row {self.name}: not all contestants have as many rounds")
+
+    def measured(self, contestant: str) -> Sequence[float]:
+        """The samples of a contestant that came about."""
+        return [sample for sample in self.samples.get(contestant, ()) if sample is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,7 @@ class Bar:
     row: str
     contestant: str
     against: str | None
-    """The contestant whose median the median is divided by; None: the limit is in the row's unit."""
+    """The contestant that it is divided by, round by round; None: the limit is in the row's unit."""
     limit: float
 
 
@@ -89,5 +95,7 @@ class Part:
     curves: Sequence[Curve] = ()
     notes: Sequence[str] = ()
     """What a reader of the figures must know, of this run: a measurement that did not come about, for one."""
+    left_out: Sequence[str] = ()
+    """What a full run has and this one does not."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the programs that were measured and measured with, by name."""

@@ -14,7 +14,7 @@ class Plan:
     """How a run is made."""
 
     quick: bool
-    """Everything once or twice and short: to see that it works, and about where the figures are."""
+    """Short measurements of fewer contestants: to see that it works, and about where the figures are."""
     rounds: int
     """How often each contestant is measured; 0: as the suite thinks right."""
     urgent: bool = False

@@ -1,4 +1,9 @@
-"""Medians, spreads and ratios: of medians of the same run, never of single rounds."""
+"""Medians, spreads and ratios.
+
+A ratio is of two samples of the same round, and what counts is the median of these: what slows a machine down for as
+long as a round takes is in both of them, and not in their ratio. A ratio of two medians has it, because the medians may
+be of different rounds.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +30,13 @@ class Judgement:
 
     bar: Bar
     better: Better
-    value: float | None
-    """A ratio, or a median; None: one of the two contestants has none in this run, or the divisor is 0."""
+    found: Summary | None
+    """Of ratios, or of samples; None: one of the two contestants has none in this run, or the divisor is 0."""
+
+    @property
+    def value(self) -> float | None:
+        """The median."""
+        return None if self.found is None else self.found.median
 
     @property
     def reached(self) -> bool | None:
@@ -41,22 +51,21 @@ def summary(samples: Sequence[float]) -> Summary:
     return Summary(median=statistics.median(samples), least=min(samples), most=max(samples), rounds=len(samples))
 
 
-def ratio(row: Row, contestant: str, against: str) -> float | None:
-    """Divide one contestant's median by another's; None where one of them is missing, or the divisor is 0."""
-    if contestant not in row.samples or against not in row.samples:
-        return None
-    divisor = statistics.median(row.samples[against])
-    return statistics.median(row.samples[contestant]) / divisor if divisor else None
+def ratio(row: Row, contestant: str, against: str) -> Summary | None:
+    """Divide one contestant by another in each round; None where no round has both, or the divisor is 0 in all."""
+    pairs = zip(row.samples.get(contestant, ()), row.samples.get(against, ()), strict=False)
+    found = [sample / divisor for sample, divisor in pairs if sample is not None and divisor]
+    return summary(found) if found else None
 
 
 def judge(row: Row, bar: Bar) -> Judgement:
     """Hold a row against one of its bars."""
     if bar.against is not None:
-        value = ratio(row, bar.contestant, bar.against)
+        found = ratio(row, bar.contestant, bar.against)
     else:
-        samples = row.samples.get(bar.contestant)
-        value = statistics.median(samples) if samples else None
-    return Judgement(bar=bar, better=row.better, value=value)
+        samples = row.measured(bar.contestant)
+        found = summary(samples) if samples else None
+    return Judgement(bar=bar, better=row.better, found=found)
 
 
 def as_fast(row: Row, factor: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tests.bench.document import Document
 from tests.bench.figures import Bar, Better, Curve, Row
-from tests.bench.ratios import Judgement, judge, ratio, summary
+from tests.bench.ratios import Judgement, Summary, judge, ratio, summary
 
 _MARK = {True: "reached", False: "NOT reached", None: "not measured"}
 
@@ -15,6 +15,8 @@ _MARK = {True: "reached", False: "NOT reached", None: "not measured"}
 def report(made: Document) -> str:
     """Everything, ready to be printed."""
     blocks = [_facts(made)]
+    if made.left_out:
+        blocks.append("Left out in this run\n" + "\n".join(f"  {one}" for one in made.left_out))
     blocks += [_row(row, [bar for bar in made.bars if bar.row == row.name]) for row in made.rows]
     blocks += [_curve(curve) for curve in made.curves]
     if made.bars:
@@ -40,12 +42,12 @@ def _facts(made: Document) -> str:
 def _row(row: Row, bars: Sequence[Bar]) -> str:
     head = ["", "median", "least", "most", *(f"/ {name}" for name in row.references)]
     lines = []
-    for name, samples in row.samples.items():
-        summed = summary(samples)
+    for name in row.samples:
+        summed = summary(row.measured(name))
         cells = [name, number(summed.median), number(summed.least), number(summed.most)]
         for against in row.references:
             found = ratio(row, name, against) if against != name else None
-            cells.append("" if found is None else f"{_times(found)}{_beside(row, bars, name, against)}")
+            cells.append("" if found is None else f"{_ratio(found)}{_beside(row, bars, name, against)}")
         lines.append(cells)
     better = "more is better" if row.better is Better.HIGHER else "less is better"
     rounds = max(len(samples) for samples in row.samples.values())
@@ -82,9 +84,17 @@ def _bars(made: Document) -> str:
 
 def _bar_text(judgement: Judgement) -> str:
     bar = judgement.bar
-    value = "?" if judgement.value is None else _value(judgement.value, bar)
+    value = "?" if judgement.found is None else _found(judgement.found, bar)
     divided = "" if bar.against is None else f" / {bar.against}"
     return f"{bar.contestant}{divided}: {value}, asked {_sign(judgement)} {_value(bar.limit, bar)}"
+
+
+def _found(found: Summary, bar: Bar) -> str:
+    return number(found.median) if bar.against is None else _ratio(found)
+
+
+def _ratio(found: Summary) -> str:
+    return f"{_times(found.median)} [{found.least:.2f}-{found.most:.2f}]"
 
 
 def _value(value: float, bar: Bar) -> str:

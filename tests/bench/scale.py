@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.bench import scale_local, scale_remote
+from tests.bench import nodes, scale_local, scale_remote
 from tests.bench.figures import Curve, Part, Row
 from tests.bench.plan import Plan
-from tests.support.node import Node
 from tests.support.testbed import Testbed
 
 _NETWORK: Final = "bench"
@@ -20,21 +19,27 @@ def measure(testbed: Testbed, plan: Plan) -> Part:
     rows: list[Row] = []
     curves: list[Curve] = []
     notes: list[str] = []
-    parts: Sequence[tuple[str, Callable[[Node, str, Plan], tuple[Sequence[Row], Sequence[Curve]]]]] = (
-        ("local", scale_local.local_figures),
-        ("remote", scale_remote.remote_figures),
-    )
-    for name, measured in parts:
-        node = testbed.node(f"scale-{name}")
+
+    def collect(what: str, measured: Callable[[], tuple[Sequence[Row], Sequence[Curve]]]) -> None:
         try:
-            node.create_network(_NETWORK, "--subnet", _POOL)
-            more_rows, more_curves = measured(node, _NETWORK, plan)
-            rows += more_rows
-            curves += more_curves
+            more_rows, more_curves = measured()
         except Exception as failure:  # noqa: BLE001 # the other figures must not be lost
-            notes.append(f"{name}: {type(failure).__name__}: {failure}")
-        finally:
+            notes.append(f"{what}: {type(failure).__name__}: {failure}")
+        else:
+            rows.extend(more_rows)
+            curves.extend(more_curves)
+
+    plan.say("scale: two nodes that do not know each other")
+    local, remote = both = nodes.start(testbed, {"scale-local": {}, "scale-remote": {}})
+    try:
+        for node in both:
+            node.create_network(_NETWORK, "--subnet", _POOL)
+        collect("local", lambda: scale_local.local_figures(local, _NETWORK, plan))
+        collect("remote", lambda: scale_remote.remote_figures(remote, local, _NETWORK, plan))
+    finally:
+        for node in both:
             node.machine.power_off()
     names = {row.name for row in rows}
     bars = [bar for bar in (*scale_local.BARS, *scale_remote.BARS) if bar.row in names]
-    return Part(rows=rows, bars=bars, curves=curves, notes=notes)
+    left_out = [scale_local.LEFT_OUT, scale_remote.LEFT_OUT] if plan.quick else []
+    return Part(rows=rows, bars=bars, curves=curves, notes=notes, left_out=left_out)

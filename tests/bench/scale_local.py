@@ -16,12 +16,15 @@ from tests.support.node import Node
 
 _HAWSE: Final = "hawse"
 _AT_ONCE: Final = 100
+_SIZES: Final = (0, 10, 100, 500, 1000, 2000)
+_QUICK_SIZES: Final = (0, 10, 100)
+LEFT_OUT: Final = f"scale: {_SIZES[-1]} endpoints on one host; here it is {_QUICK_SIZES[-1]}"
 BARS: Final = (Bar(row="agent-memory-1000", contestant=_HAWSE, against=None, limit=100),)
 
 
 def local_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row], Sequence[Curve]]:
     """Make them step by step, look at each size, and take them away again."""
-    sizes = (0, 10, 100, 300) if plan.quick else (0, 10, 100, 500, 1000, 2000)
+    sizes = _QUICK_SIZES if plan.quick else _SIZES
     memory: list[Point] = []
     connect: dict[str, list[Point]] = {"p50": [], "p99": []}
     seats: list[Seat] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -24,34 +25,45 @@ from tests.bench.control_seats import Seat, seated
 from tests.bench.figures import Bar, Better, Curve, Point, Row
 from tests.bench.percentiles import percentile
 from tests.bench.plan import Plan
+from tests.bench.rounds import turns
 from tests.support import wait
 from tests.support.node import Node
 
 _HAWSE: Final = "hawse"
-_EMPTY, _FULL = "hawse, nothing remote", "hawse"
+_NOTHING_REMOTE: Final = "hawse, nothing remote"
 _ROOT: Final = Path(__file__).parents[2]
 _PROGRAM: Final = "tests.bench.scale_records"
 _ETCD: Final = "http://127.0.0.1:2379"
 _PROGRAMMED_S: Final = 300.0
 _PORT: Final = 7200
-_SENDS_S: Final = 1.0
 _ROUNDS: Final = 7
+_FULL: Final = ((10, 100, 1000, 10_000, 100_000), 5000)
+_QUICK: Final = ((10, 100, 1000, 5000), 500)
+"""Sizes, and how many identities."""
+LEFT_OUT: Final = (
+    f"scale: {_FULL[0][-1]} remote endpoints, {_FULL[1]} identities; here it is {_QUICK[0][-1]} and {_QUICK[1]}"
+)
 BARS: Final = (
     Bar(row="agent-memory-remote", contestant=_HAWSE, against=None, limit=400),
-    Bar(row="remote-packets", contestant=_FULL, against=_EMPTY, limit=0.97),
+    Bar(row="remote-packets", contestant=_HAWSE, against=_NOTHING_REMOTE, limit=0.97),
 )
 
 
-def remote_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row], Sequence[Curve]]:
-    """Write records step by step; at each size: how soon the kernel knows them, and what they cost."""
-    sizes = (10, 100, 1000, 5000) if plan.quick else (10, 100, 1000, 10_000, 100_000)
-    identity_count = 500 if plan.quick else 5000
+def remote_figures(node: Node, empty: Node, network: str, plan: Plan) -> tuple[Sequence[Row], Sequence[Curve]]:
+    """Write records step by step; at each size: how soon the kernel knows them, and what they cost.
+
+    Packets are in the end compared with those of a node that knows of no other, in turn.
+    """
+    sizes, identity_count = _QUICK if plan.quick else _FULL
+    sends_s = 0.3 if plan.quick else 1.0
     place = _network(node)
     program: list[Point] = []
     memory = [Point(size=1, samples=[agent_mb(node)])]
     connect: list[Point] = []
-    with DriverCalls(node, network) as calls, seated(node.machine, calls, 2) as (client, server):
-        before = [_packets(client, server) for _ in range(_ROUNDS)]
+    packets: dict[str, list[float]] = {_HAWSE: [], _NOTHING_REMOTE: []}
+    with contextlib.ExitStack() as opened:
+        calls, seats = _seated(opened, node, network)
+        ends = {_HAWSE: seats, _NOTHING_REMOTE: _seated(opened, empty, network)[1]}
         written = 0
         for size in sizes:
             took_s = _write(node, place, written, size, identity_count)
@@ -66,7 +78,9 @@ def remote_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row],
                 f"{size} remote endpoints: known {took_s:.2f} s after the first was written, agent "
                 f"{memory[-1].samples[0]:.0f} MB, CreateEndpoint and Join {connect[-1].samples[0]:.1f} ms"
             )
-        after = [_packets(client, server) for _ in range(_ROUNDS)]
+        for number in range(plan.rounds or _ROUNDS):
+            for name in turns(list(ends), number):
+                packets[name].append(_packets(*ends[name], sends_s))
     title = f"{sizes[-1]} remote endpoints, {identity_count} identities"
     rows = [
         _row("remote-program-all", f"{title}: from the first write until the kernel knows all", "s", program[-1]),
@@ -76,8 +90,8 @@ def remote_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row],
             title=f"{title}: 64-byte UDP on the same host",
             unit="packets/s",
             better=Better.HIGHER,
-            samples={_FULL: after, _EMPTY: before},
-            references=[_EMPTY],
+            samples=packets,
+            references=[_NOTHING_REMOTE],
         ),
     ]
     curves = [
@@ -86,6 +100,11 @@ def remote_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row],
         _curve("remote-connect", "CreateEndpoint and Join, p50", "ms", connect),
     ]
     return rows, curves
+
+
+def _seated(opened: contextlib.ExitStack, node: Node, network: str) -> tuple[DriverCalls, Sequence[Seat]]:
+    calls = opened.enter_context(DriverCalls(node, network))
+    return calls, opened.enter_context(seated(node.machine, calls, 2))
 
 
 def _network(node: Node) -> Network:
@@ -120,7 +139,7 @@ def _last_place(pool: IPNetwork, vni: Vni, count: int) -> IpcacheKey:
     return IpcacheKey(vni, pool[-2 - (count - 1)])
 
 
-def _packets(client: Seat, server: Seat) -> float:
+def _packets(client: Seat, server: Seat, sends_s: float) -> float:
     """64-byte datagrams a second that come in from one namespace in the other; one processor does all."""
     with server.udp() as listener, client.udp() as sender:
         listener.bind((server.address, _PORT))
@@ -129,7 +148,7 @@ def _packets(client: Seat, server: Seat) -> float:
         sender.connect((server.address, _PORT))
         data, came = b"x" * 64, 0
         started_s = time.perf_counter()
-        while (now_s := time.perf_counter()) - started_s < _SENDS_S:
+        while (now_s := time.perf_counter()) - started_s < sends_s:
             for _ in range(64):
                 sender.send(data)
             came += _emptied(listener)

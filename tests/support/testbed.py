@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class Testbed:
         self._image = images.build(self._leftovers.data)
         self._templates: dict[Path, Path] = {}
         self._nodes = 0
+        self._one_at_a_time = threading.Lock()
         self._clusters = 0
         self.builds: Final[dict[str, Build]] = {}
         self.data: Final = self._leftovers.data
@@ -75,11 +77,17 @@ class Testbed:
         live_restore: bool = False,
         enable: bool = True,
     ) -> Node:
-        """Start a machine with engine and plugin. Without ``etcd`` the plugin runs its own."""
+        """Start a machine with engine and plugin. Without ``etcd`` the plugin runs its own.
+
+        Several may be started at once, each by a thread.
+        """
+        with self._one_at_a_time:
+            template = self._template(base)
+            self._nodes += 1
+            number = self._nodes
         machine, engine = self._machine(name, base, live_restore=live_restore)
-        self._nodes += 1
-        address = self.underlay.connect(machine, self._nodes)
-        plugin.copy(self._template(base), engine)
+        address = self.underlay.connect(machine, number)
+        plugin.copy(template, engine)
         engine.start()
         images.load(engine, self._image)
         node = Node(

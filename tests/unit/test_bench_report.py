@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import xml.etree.ElementTree as ET
+from collections import Counter
 
 import pytest
 
@@ -24,7 +26,7 @@ def some_document() -> Document:
             title="64-byte UDP, same host",
             unit="packets/s",
             better=Better.HIGHER,
-            samples={"bridge": [100_000, 90_000, 110_000], "hawse": [120_000, 130_000, 140_000]},
+            samples={"bridge": [100_000, 90_000, 110_000], "hawse": [120_000, 130_000, 143_000]},
             references=("bridge",),
         ),
         Row(
@@ -47,7 +49,8 @@ def some_document() -> Document:
         size_title="endpoints",
         points={"hawse": [Point(size=size, samples=[size / 1000]) for size in (10, 100, 1000)]},
     )
-    return document({"cpu": "a fast one"}, [Part(rows=rows, bars=bars, curves=[curve], notes=["a note"])])
+    part = Part(rows=rows, bars=bars, curves=[curve], notes=["a note"], left_out=["10 000 entries"])
+    return document({"cpu": "a fast one"}, [part])
 
 
 def test_the_report_says_every_figure_with_its_ratio_and_its_bar() -> None:
@@ -55,13 +58,14 @@ def test_the_report_says_every_figure_with_its_ratio_and_its_bar() -> None:
 
     assert "64-byte UDP, same host: packets/s, more is better, 3 rounds" in text
     assert [line.split() for line in text.splitlines() if line.startswith("  hawse   130")] == [
-        ["hawse", "130", "000", "120", "000", "140", "000", "1.300", "(≥1.500", "NO)"]
+        ["hawse", "130", "000", "120", "000", "143", "000", "1.300", "[1.20-1.44]", "(≥1.500", "NO)"]
     ]
-    assert "hawse / bridge: 1.300, asked ≥ 1.500" in text
+    assert "hawse / bridge: 1.300 [1.20-1.44], asked ≥ 1.500" in text
     assert "hawse: 14.0, asked ≤ 15.0" in text
     assert "hawse / bridge: ?, asked ≤ 1.000" in text
     assert "Bars: 1 of 3 reached" in text
     assert "a note" in text
+    assert "Left out in this run\n  10 000 entries" in text
     assert "a fast one" in text
 
 
@@ -108,6 +112,23 @@ def test_the_chart_is_an_image_with_every_name_and_figure_in_it() -> None:
     assert {"bridge", "hawse", "130 000", "14.0", "attachment <p50>: ms, less is better"} <= set(texts)
 
 
+def test_a_curve_is_drawn_with_its_points_between_powers_of_ten() -> None:
+    points = {
+        "hawse": [Point(size=0, samples=[80.0]), Point(size=10, samples=[88.0]), Point(size=2000, samples=[91.0])]
+    }
+    curve = Curve(name="memory", title="memory", unit="MB", size_title="endpoints", points=points)
+
+    root = ET.fromstring(chart(document({}, [Part(curves=[curve])])))
+
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in root.iter(f"{svg}text")]
+    heights = [float(circle.attrib["cy"]) for circle in root.iter(f"{svg}circle")]
+    assert texts[1:] == ["memory: MB, by endpoints", "10", "2 000", "10", "100", "88.0", "91.0", "hawse"]
+    # A logarithm has no place for 0, and 3 % more are a small step.
+    assert len(heights) == 2
+    assert 0 < heights[0] - heights[1] < 5
+
+
 def test_the_same_document_gives_the_same_chart() -> None:
     assert chart(some_document()) == chart(some_document())
 
@@ -118,13 +139,37 @@ def test_a_chart_of_nothing_is_an_image_too() -> None:
     ET.fromstring(chart(document({}, [Part(curves=[curve])])))
 
 
-def test_every_second_round_goes_backwards() -> None:
-    assert list(turns(["a", "b", "c"], 0)) == ["a", "b", "c"]
-    assert list(turns(["a", "b", "c"], 1)) == ["c", "b", "a"]
+@pytest.mark.parametrize("count", range(1, 10))
+def test_each_follows_every_other_one_as_often(count: int) -> None:
+    rounds = count if count % 2 == 0 else 2 * count
+    orders = [list(turns(range(count), number)) for number in range(rounds)]
+
+    followed = Counter(pair for order in orders for pair in itertools.pairwise(order))
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    assert followed == dict.fromkeys(itertools.permutations(range(count), 2), rounds // count)
 
 
-def test_samples_are_kept_by_contestant_whatever_the_order_and_failures_leave_no_hole() -> None:
-    collected = Collected(["a", "b", "c"])
+def test_each_is_the_first_as_often() -> None:
+    assert sorted(turns("abcdef", number)[0] for number in range(6)) == list("abcdef")
+
+
+def test_groups_stay_together_and_their_order_changes() -> None:
+    collected = Collected(["ab", "cd"])
+    seen: list[str] = []
+
+    collected.run_round(0, seen.append)
+    collected.run_round(1, seen.append)
+
+    assert [set(seen[first : first + 2]) for first in range(0, 8, 2)] == [
+        {"a", "b"},
+        {"c", "d"},
+        {"c", "d"},
+        {"a", "b"},
+    ]
+
+
+def test_samples_are_kept_by_contestant_whatever_the_order_and_failures_leave_a_hole() -> None:
+    collected = Collected(["abc"])
     seen = []
 
     def measure(name: str) -> tuple[float, ...] | None:
@@ -134,9 +179,18 @@ def test_samples_are_kept_by_contestant_whatever_the_order_and_failures_leave_no
     collected.run_round(0, measure)
     collected.run_round(1, measure)
 
-    assert seen == ["a", "b", "c", "c", "b", "a"]
+    assert sorted(seen) == list("aabbcc")
     assert dict(collected.figures(0)) == {"a": [97, 97], "c": [99, 99]}
-    assert dict(collected.figures(1)) == {"a": [1, 6], "c": [3, 4]}
+    assert dict(collected.figures(1))["a"] == [seen.index("a") + 1, len(seen) - seen[::-1].index("a")]
+
+
+def test_a_round_that_did_not_come_about_is_a_hole_in_its_place() -> None:
+    collected = Collected(["ab"])
+
+    for place, sample in enumerate([(1.0,), None, (3.0,)]):
+        collected.run_round(place, lambda name, sample=sample: (2.0,) if name == "b" else sample)
+
+    assert dict(collected.figures(0)) == {"a": [1.0, None, 3.0], "b": [2.0, 2.0, 2.0]}
 
 
 def test_the_machine_was_busy_with_everything_but_waiting_and_what_others_took() -> None:
