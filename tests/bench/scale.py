@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from tests.bench import nodes, scale_local, scale_remote
@@ -20,14 +20,15 @@ def measure(testbed: Testbed, plan: Plan) -> Part:
     curves: list[Curve] = []
     notes: list[str] = []
 
-    def collect(what: str, measured: Callable[[], tuple[Sequence[Row], Sequence[Curve]]]) -> None:
+    def collect(what: str, measured: Callable[[], Part]) -> None:
         try:
-            more_rows, more_curves = measured()
+            part = measured()
         except Exception as failure:  # noqa: BLE001 # the other figures must not be lost
             notes.append(f"{what}: {type(failure).__name__}: {failure}")
         else:
-            rows.extend(more_rows)
-            curves.extend(more_curves)
+            rows.extend(part.rows)
+            curves.extend(part.curves)
+            notes.extend(part.notes)
 
     plan.say("scale: two nodes that do not know each other")
     local, remote = both = nodes.start(testbed, {"scale-local": {}, "scale-remote": {}})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Final
 
 from tests.bench.control_agent import agent_mb
-from tests.bench.control_calls import DriverCalls
+from tests.bench.control_calls import CallFailed, DriverCalls
 from tests.bench.control_seats import Seat, get_up, sit_down
-from tests.bench.figures import Bar, Better, Curve, Point, Row
+from tests.bench.figures import Bar, Better, Curve, Part, Point, Row
 from tests.bench.percentiles import percentile
 from tests.bench.plan import Plan
 from tests.support.node import Node
@@ -22,14 +23,16 @@ LEFT_OUT: Final = f"scale: {_SIZES[-1]} endpoints on one host; here it is {_QUIC
 BARS: Final = (Bar(row="agent-memory-1000", contestant=_HAWSE, against=None, limit=100),)
 
 
-def local_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row], Sequence[Curve]]:
-    """Make them step by step, look at each size, and take them away again."""
+def local_figures(node: Node, network: str, plan: Plan) -> Part:
+    """Make them step by step, look at each size, and take them away again; what was seen before a failure counts."""
     sizes = _QUICK_SIZES if plan.quick else _SIZES
     memory: list[Point] = []
     connect: dict[str, list[Point]] = {"p50": [], "p99": []}
     seats: list[Seat] = []
     rows: list[Row] = []
-    with DriverCalls(node, network) as calls:
+    notes: list[str] = []
+    with DriverCalls(node, network) as calls, contextlib.ExitStack() as last:
+        last.callback(_remove, calls, seats, plan)
         try:
             for size in sizes:
                 times: list[float] = []
@@ -45,11 +48,9 @@ def local_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row], 
                     plan.say(f"{size} endpoints: p50 {percentile(times, 0.5):.1f} ms, agent {used_mb:.0f} MB")
                 if size in {0, 1000, 2000}:
                     rows.append(_row(f"agent-memory-{size}", f"agent with {size} endpoints", "MB", used_mb))
-        finally:
-            started_s = time.monotonic()
-            get_up(calls, seats)
-            plan.say(f"{len(seats)} endpoints removed in {time.monotonic() - started_s:.0f} s")
-    return rows, [
+        except CallFailed as failure:
+            notes.append(f"with {len(seats)} endpoints on one host: {failure}")
+    curves = [
         Curve(
             name="local-memory",
             title="memory of the agent",
@@ -65,6 +66,13 @@ def local_figures(node: Node, network: str, plan: Plan) -> tuple[Sequence[Row], 
             points=connect,
         ),
     ]
+    return Part(rows=rows, curves=curves, notes=notes)
+
+
+def _remove(calls: DriverCalls, seats: Sequence[Seat], plan: Plan) -> None:
+    started_s = time.monotonic()
+    get_up(calls, seats)
+    plan.say(f"{len(seats)} endpoints removed in {time.monotonic() - started_s:.0f} s")
 
 
 def _row(name: str, title: str, unit: str, value: float) -> Row:

@@ -1,6 +1,6 @@
 """Records of endpoints and identities of nodes that are not there, as an agent of theirs would write them to etcd.
 
-Run as a program in the machine of a node, it writes them to the etcd that listens there.
+Run as a program in the machine of a node, it writes them to the etcd that listens there, and says when it began to.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -88,28 +89,30 @@ def labels_of(identity: int) -> Labels:
     return Labels.of({"app": f"app-{identity}", "tier": "bench", "com.docker.compose.project": "far"})
 
 
-def write(store: EtcdStore, puts: Iterator[Put]) -> int:
-    """Write them all, as many in one transaction as etcd takes; returns the last revision."""
-    revision = 0
+def write(store: EtcdStore, puts: Iterator[Put]) -> None:
+    """Write them all, as many in one transaction as etcd takes."""
     batch: list[Op] = []
     for put in puts:
         batch.append(put)
         if len(batch) == _TRANSACTION:
-            revision = store.txn([], batch).revision
+            store.txn([], batch)
             batch = []
-    return store.txn([], batch).revision if batch else revision
+    if batch:
+        store.txn([], batch)
 
 
 def main(arguments: Mapping[str, str]) -> None:
     store = EtcdStore(EtcdConfig(endpoints=(arguments["etcd"],)))
     first, last, identity_count = (int(arguments[name]) for name in ("first", "last", "identities"))
+    # Of the clock that all machines share: how long it takes until it runs is not the store's.
+    begun_s = time.monotonic()
     if first == 0:
         write(store, nodes())
         write(store, identities(identity_count))
     pool, vni = ipaddress.ip_network(arguments["pool"]), Vni(int(arguments["vni"]))
-    revision = write(store, endpoints(pool, vni, range(first, last), identity_count=identity_count))
+    write(store, endpoints(pool, vni, range(first, last), identity_count=identity_count))
     store.close()
-    sys.stdout.write(f"{revision}\n")
+    sys.stdout.write(f"{begun_s}\n")
 
 
 if __name__ == "__main__":
