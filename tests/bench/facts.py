@@ -27,12 +27,8 @@ def facts(*, begun: datetime, took_s: Mapping[str, float], plan: Plan) -> Mappin
         "memory": f"{int(_field(Path('/proc/meminfo').read_text(), 'MemTotal').split()[0]) / 2**20:.1f} GiB",
         "load before": f"{_LOAD[0]:.1f}",
         "kernel": f"{platform.release()} {platform.machine()}",
-        "hawse": _commit(),
+        "hawse": _COMMIT,
     }
-
-
-# As the program starts: later it is the bench's own.
-_LOAD: Final = os.getloadavg()
 
 
 def _field(text: str, name: str) -> str:
@@ -48,3 +44,8 @@ def _commit() -> str:
 
     changed = git("status", "--porcelain", "--untracked-files=no")
     return f"{git('rev-parse', '--short=12', 'HEAD') or 'unknown'}{' with changes' if changed else ''}"
+
+
+# As the program starts: later the load is the bench's own, and the tree may be another than the one that is measured.
+_LOAD: Final = os.getloadavg()
+_COMMIT: Final = _commit()
