@@ -16,7 +16,7 @@ from tests.bench.figures import Better, Curve, Row
 from tests.bench.ratios import summary
 from tests.bench.report import number
 
-_WIDTH = 560
+_WIDTH = 640
 _LABELS = 170
 _FIGURES = 90
 _LINE = 18

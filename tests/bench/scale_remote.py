@@ -82,9 +82,14 @@ def remote_figures(node: Node, empty: Node, network: str, plan: Plan) -> Part:
         for number in range(plan.rounds or _ROUNDS):
             for name in turns(list(ends), number):
                 packets[name].append(_packets(*ends[name], sends_s))
-    title = f"{sizes[-1]} remote endpoints, {identity_count} identities"
+    title = f"{sizes[-1]} remote endpoints"
     rows = [
-        _row("remote-program-all", f"{title}: written to etcd and known to the kernel", "s", program[-1]),
+        _row(
+            "remote-program-all",
+            f"{title}: written to etcd, with {identity_count} identities, and in the kernel",
+            "s",
+            program[-1],
+        ),
         _row("agent-memory-remote", f"{title}: memory of the agent", "MB", memory[-1]),
         Row(
             name="remote-packets",
@@ -98,7 +103,7 @@ def remote_figures(node: Node, empty: Node, network: str, plan: Plan) -> Part:
     curves = [
         _curve(
             "remote-program",
-            f"written to etcd, with {identity_count} identities, and known to the kernel",
+            f"written to etcd, with {identity_count} identities, and in the kernel",
             "s",
             program,
         ),
