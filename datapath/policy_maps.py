@@ -77,7 +77,7 @@ class PolicyMaps:
             return
         wanted = _storable(table)
         if self._known is None:
-            self._known = self._read()
+            self._known, self._applied = self._read(), None
         change = policy_change(self._known, wanted)
         for key in (*change.denials, *change.allowances):
             policy_key(key)  # refuses what is wrong before anything is written

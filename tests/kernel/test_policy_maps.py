@@ -338,6 +338,20 @@ class TestRoom:
 
         assert small.table() == wanted
 
+    def test_table_of_before_two_that_failed_is_written_again(self, small: Maps) -> None:
+        opened = small.opened()
+        before = PolicyTable(entries=many(4), identities={300: READY})
+        opened.apply(before)
+        small.policy.failing = 2
+        with pytest.raises(DatapathError):
+            opened.apply(PolicyTable(identities={300: READY}))
+        with pytest.raises(Exhausted):
+            opened.apply(PolicyTable(entries=many(2 * ROOM)))
+
+        opened.apply(before)
+
+        assert small.table() == before
+
 
 @pytest.mark.parametrize("which", ["policy", "identities", "prefixes"])
 @pytest.mark.parametrize("after", range(8))
