@@ -58,17 +58,19 @@ class Endpoints:
     def adopt(self, *, switch_programs: bool) -> None:
         """Take over what an earlier agent left: know its addresses, switch its programs, clear away the rest."""
         ends = {link.ifindex: link for link in self._links.host_ends()}
-        vanished: list[int] = []
-        for key, value in self._endpoints.items():
-            self._identities[entries.endpoint_id(value)] = IdentityId(value.identity)
-            self._addresses.adopt(entries.ipcache_keys(entries.endpoint_spec(value, mtu_bytes=0)), key.ifindex)
-            if key.ifindex not in ends:
-                vanished.append(key.ifindex)
-            elif switch_programs:
-                with _vanishing_link():
-                    self._attach(key.ifindex)
+        known = {key.ifindex: value for key, value in self._endpoints.items()}
+        vanished = known.keys() - ends.keys()
+        # Addresses and even the endpoint of an interface that vanished may be those of a newer one, which comes last.
+        for ifindex in (*vanished, *(known.keys() - vanished)):
+            spec = entries.endpoint_spec(known[ifindex], mtu_bytes=0)
+            self._addresses.adopt(entries.ipcache_keys(spec), ifindex)
         for ifindex in vanished:
             self._forget(ifindex)
+        for ifindex in known.keys() - vanished:
+            self._identities[entries.endpoint_id(known[ifindex])] = IdentityId(known[ifindex].identity)
+            if switch_programs:
+                with _vanishing_link():
+                    self._attach(ifindex)
         for link in ends.values():
             if names.endpoint_of_alias(link.alias) is None:
                 self._links.remove(link.ifname)
