@@ -337,10 +337,7 @@ class SwarmFollower:
         views = self._cluster
         basis = (
             said,
-            *(
-                (view.resyncs, view.written_revision)
-                for view in (views.networks, views.nodes, views.alive, views.lost, self._service_view)
-            ),
+            *(view.version for view in (views.networks, views.nodes, views.alive, views.lost, self._service_view)),
         )
         started_s = self._clock.monotonic_s()
         if basis == self._written and not (self._services.problems() and started_s >= self._again_at_s):

@@ -93,6 +93,7 @@ class View(Generic[T]):
         self._changed = threading.Condition()
         self._entries: dict[str, Entry[T]] = {}
         self._undecodable: dict[str, int] = {}
+        self._version = 0
         self._revision = 0
         self._written_revision = 0
         self._on_write: list[Callable[[], None]] = []
@@ -130,6 +131,12 @@ class View(Generic[T]):
         """Copy all entries, as they stood together at one revision."""
         with self._changed:
             return dict(self._entries)
+
+    @property
+    def version(self) -> int:
+        """Another number whenever :meth:`items` may be others. A store made anew may come to the same revision."""
+        with self._changed:
+            return self._version
 
     @property
     def revision(self) -> int:
@@ -295,6 +302,8 @@ class View(Generic[T]):
             self._entries.pop(key, None)
         else:
             self._entries[key] = new
+        if old is not None or new is not None:
+            self._version += 1
         return Change(key, None if old is None else old.value, None if new is None else new.value)
 
     def _entry(self, item: KeyValue) -> Entry[T] | None:

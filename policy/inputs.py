@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from datapath.api import Datapath
 from kvstore import keys
@@ -107,10 +107,11 @@ class InputGatherer:
             DatapathError: the kernel did not answer.
             Exhausted: policies name more prefixes than there are numbers.
         """
-        documents = self._documents.get(_basis(self._views.policies), self._read_documents)
+        # Versions are read before the views: what is newer then is read again.
+        documents = self._documents.get((self._views.policies.version,), self._read_documents)
         index = self._told_index()
         identities = self._identities.get(
-            (index, index.labels_version, *_basis(self._views.identities)), lambda: self._labels(index)
+            (index, index.labels_version, self._views.identities.version), lambda: self._labels(index)
         )
         short_forms = self._short_forms.get(
             (self._identities.version,), lambda: _read_short_forms(identities, self._short_forms.latest or {})
@@ -221,8 +222,3 @@ def _read_short_forms(
         same = before is not None and before[0] == labels
         found[number] = before if before and same else (labels, short_form(number, labels))
     return found
-
-
-def _basis(view: View[Any]) -> tuple[int, int]:
-    """Differs whenever what the view shows differs. Read it before the view: what is newer then is read again."""
-    return view.resyncs, view.revision
