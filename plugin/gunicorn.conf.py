@@ -43,7 +43,7 @@ ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 wsgi_app = "plugin.app:application()"
 bind = [f"unix:{PLUGIN_SOCKET}", f"unix:{_SETTINGS.agent_socket}"]
 umask = 0o177
-worker_class = "gthread"
+worker_class = "plugin.gunicorn_worker.LingeringWorker"
 workers = 1
 threads = 32
 # Threads block in etcd and in the kernel, each call with its own deadline; a busy worker is no dead worker.
