@@ -14,6 +14,7 @@ Source: https://docs.gunicorn.org/en/stable/settings.html
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +63,17 @@ def on_starting(_arbiter: Arbiter) -> None:
     """Make the directories of the sockets; sockets left behind by a killed agent are replaced by gunicorn itself."""
     for socket in (PLUGIN_SOCKET, _SETTINGS.agent_socket):
         socket.parent.mkdir(parents=True, exist_ok=True)
+
+
+def post_fork(_arbiter: Arbiter, _worker: Worker) -> None:
+    """Look for no garbage while the application is imported: what is made then stays, and there is a lot of it."""
+    gc.disable()
+
+
+def post_worker_init(_worker: Worker) -> None:
+    """Look for garbage from now on, but never in what was imported: that took longer than a call."""
+    gc.freeze()
+    gc.enable()
 
 
 def worker_exit(_arbiter: Arbiter, worker: Worker) -> None:

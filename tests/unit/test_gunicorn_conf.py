@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import runpy
 import subprocess
@@ -80,6 +81,21 @@ def test_nothing_heavy_is_imported_before_the_sockets_are_bound() -> None:
     ).stdout
 
     assert not {"bcc", "flask", "grpc", "msgspec", "pyetcd", "pyroute2"} & set(json.loads(printed))
+
+
+def test_no_garbage_is_looked_for_in_what_was_imported() -> None:
+    conf = _conf()
+    frozen = gc.get_freeze_count()
+    try:
+        conf["post_fork"](None, None)
+        assert not gc.isenabled()
+        conf["post_worker_init"](None)
+
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def test_agent_is_stopped_at_the_end_of_the_worker() -> None:
