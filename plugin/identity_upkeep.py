@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cluster.endpoints import EndpointRegistry
-from datapath.api import Datapath, LocalEndpoint
+from datapath.api import Datapath
 from driver.locks import KeyedLocks
 from model.endpoints import Endpoint
 from model.errors import EndpointNotFound, HawseError, StoreError
@@ -61,9 +61,10 @@ class IdentityUpkeep:
         """
         if not self._identities.synced:
             return
-        interfaces = {local.endpoint_id: local for local in self._datapath.local_endpoints()}
+        # From memory: a list of all interfaces, every few seconds, costs a host of many containers too much.
+        judged = self._datapath.local_identities()
         for endpoint in self._endpoints.local():
-            if self._is_well(endpoint, interfaces.get(endpoint.endpoint_id)):
+            if self._is_well(endpoint, judged.get(endpoint.endpoint_id)):
                 continue
             try:
                 self._repair(endpoint.endpoint_id)
@@ -79,9 +80,9 @@ class IdentityUpkeep:
         """Collect identities that no endpoint of the cluster has; for the leader."""
         self._garbage.collect(self._endpoints.identities())
 
-    def _is_well(self, endpoint: Endpoint, local: LocalEndpoint | None) -> bool:
+    def _is_well(self, endpoint: Endpoint, judged: IdentityId | None) -> bool:
         recorded = endpoint.labels is None or self._identities.labels_of(endpoint.identity) == endpoint.labels
-        return recorded and (local is None or local.spec is None or local.spec.identity == endpoint.identity)
+        return recorded and judged in {None, endpoint.identity}
 
     def _repair(self, endpoint_id: EndpointId) -> None:
         with self._locks.hold(endpoint_id):
