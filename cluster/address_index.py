@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cluster.keys_by_place import KeysByPlace
-from model.addresses import IPAddress, IPNetwork
+from model.addresses import IPAddress
 from model.endpoints import Endpoint
 from model.ids import NodeName
+from model.keys_by_address import KeysByAddress
 
 if TYPE_CHECKING:
     from kvstore.watcher import Change
@@ -24,7 +24,7 @@ class AddressIndex:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_address: KeysByPlace[tuple[IPNetwork, IPAddress]] = KeysByPlace()
+        self._by_address = KeysByAddress()
         self._by_node: dict[NodeName, set[str]] = defaultdict(set)
 
     def on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
@@ -32,16 +32,16 @@ class AddressIndex:
         with self._lock:
             for change in changes:
                 if change.old is not None:
-                    self._by_address.discard(change.key, _places(change.old))
+                    self._by_address.discard(change.key, change.old.addresses)
                     self._leave(change.old.node, change.key)
                 if change.new is not None:
-                    self._by_address.put(change.key, _places(change.new))
+                    self._by_address.put(change.key, change.new.addresses)
                     self._by_node[change.new.node].add(change.key)
 
-    def at(self, pool: IPNetwork, address: IPAddress) -> Sequence[str]:
-        """Keys of the endpoints with this address: one, unless something went wrong."""
+    def at(self, address: IPAddress) -> Sequence[str]:
+        """Keys of the endpoints with this address, in any network: one, unless something went wrong."""
         with self._lock:
-            return sorted(self._by_address.at((pool, address)))
+            return sorted(self._by_address.at(address))
 
     def on_node(self, node: NodeName) -> Sequence[str]:
         """Keys of the endpoints on a node."""
@@ -59,7 +59,3 @@ class AddressIndex:
             keys.discard(key)
             if not keys:
                 del self._by_node[node]
-
-
-def _places(endpoint: Endpoint) -> Iterable[tuple[IPNetwork, IPAddress]]:
-    return [(endpoint.network, address) for address in endpoint.addresses]

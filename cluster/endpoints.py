@@ -191,7 +191,7 @@ class EndpointRegistry:
             StoreUnavailable: nothing has been read from the store yet.
         """
         self._read.require()
-        for key in self._index.at(pool, address):
+        for key in self._index.at(address):
             entry = self._view.get(key)
             if entry is not None and entry.value.network == pool and address in entry.value.addresses:
                 return entry.value

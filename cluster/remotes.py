@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cluster.keys_by_place import KeysByPlace
 from datapath.api import IpcacheKey, RemoteEndpoint
 from model.addresses import IPAddress
 from model.endpoints import Endpoint
 from model.ids import NodeName
+from model.keys_by_address import KeysByAddress
 from model.nodes import Node
 
 
@@ -24,7 +24,7 @@ class RemoteTable:
         self._tunnels: dict[NodeName, IPAddress] = {}
         self._lost: frozenset[NodeName] = frozenset()
         self._endpoints: dict[str, Endpoint] = {}
-        self._at: KeysByPlace[IpcacheKey] = KeysByPlace()
+        self._at = KeysByAddress()
 
     def set_nodes(self, nodes: Iterable[Node]) -> None:
         """Replace what is known of the nodes."""
@@ -43,12 +43,16 @@ class RemoteTable:
 
     def set_endpoint(self, key: str, endpoint: Endpoint | None) -> set[IpcacheKey]:
         """Replace one endpoint; None: it is gone. Returns the destinations that this concerns."""
-        before, after = _places(self._endpoints.pop(key, None)), _places(endpoint)
-        self._at.discard(key, before)
+        concerned = set()
+        old = self._endpoints.pop(key, None)
+        if old is not None:
+            concerned.update(_places(old))
+            self._at.discard(key, old.addresses)
         if endpoint is not None:
+            concerned.update(_places(endpoint))
             self._endpoints[key] = endpoint
-        self._at.put(key, after)
-        return {*before, *after}
+            self._at.put(key, endpoint.addresses)
+        return concerned
 
     def tunnels(self) -> set[IPAddress]:
         """Underlay addresses of the other nodes."""
@@ -56,7 +60,8 @@ class RemoteTable:
 
     def remote(self, place: IpcacheKey) -> RemoteEndpoint | None:
         """Where a destination is; None when it is on this node, nowhere, or on a node that is not registered."""
-        endpoints = [(self._endpoints[key].created_at, key) for key in self._at.at(place)]
+        here = ((key, self._endpoints[key]) for key in self._at.at(place.address))
+        endpoints = [(one.created_at, key) for key, one in here if place in _places(one)]
         if not endpoints:
             return None
         endpoint = self._endpoints[max(endpoints)[1]]
@@ -65,9 +70,12 @@ class RemoteTable:
 
     def remotes(self) -> dict[IpcacheKey, RemoteEndpoint]:
         """Every destination on another node."""
-        found = ((place, self.remote(place)) for place in self._at)
-        return {place: remote for place, remote in found if remote is not None}
+        places = (place for endpoint in self._endpoints.values() for place in _places(endpoint))
+        found = ((place, self.remote(place)) for place in places)
+        # Many are on one node and have one identity.
+        shared: dict[RemoteEndpoint, RemoteEndpoint] = {}
+        return {place: shared.setdefault(remote, remote) for place, remote in found if remote is not None}
 
 
-def _places(endpoint: Endpoint | None) -> list[IpcacheKey]:
-    return [] if endpoint is None else [IpcacheKey(endpoint.vni, address) for address in endpoint.addresses]
+def _places(endpoint: Endpoint) -> list[IpcacheKey]:
+    return [IpcacheKey(endpoint.vni, address) for address in endpoint.addresses]

@@ -13,6 +13,7 @@ from model.clock import Clock
 from model.endpoints import Endpoint
 from model.identities import CIDR_IDENTITY_BASE, reserved_labels
 from model.ids import IDENTITY_INIT, IDENTITY_WORLD, IdentityId
+from model.keys_by_address import KeysByAddress
 from model.labels import Labels
 from model.policy_answers import RuleReference
 from model.services import Service
@@ -79,21 +80,22 @@ class EndpointNames:
     """
 
     def __init__(self, view: View[Endpoint], clock: Clock) -> None:
+        self._view = view
         self._clock = clock
         self._lock = threading.Lock()
-        self._by_key: dict[str, KnownEndpoint] = {}
-        self._present: dict[tuple[int, IPAddress], KnownEndpoint] = {}
+        self._keys = KeysByAddress()
+        self._known: dict[str, KnownEndpoint] = {}
+        """Those that were asked for; few of a large cluster send packets to this node."""
         self._gone: dict[tuple[int, IPAddress], tuple[KnownEndpoint, float]] = {}
         view.subscribe(self.on_endpoints)
 
     def endpoint_at(self, vni: int, address: IPAddress, identity: int) -> KnownEndpoint | None:
         """See :meth:`FlowNames.endpoint_at`."""
-        position = (vni, address)
-        # No lock: the interpreter reads and writes one entry of a dict at once, and one entry is all that is asked.
-        present = self._present.get(position)
+        present = self._present(vni, address)
         if present is not None and present.endpoint.identity == identity:
             return present
-        found = self._gone.get(position)
+        # No lock: the interpreter reads and writes one entry of a dict at once, and one entry is all that is asked.
+        found = self._gone.get((vni, address))
         if found is None or self._clock.monotonic_s() - found[1] > REMEMBER_S:
             return present
         gone, _ = found
@@ -106,37 +108,45 @@ class EndpointNames:
         """Take changes of the endpoint records."""
         with self._lock:
             for change in changes:
-                if change.new is None:
-                    self._remove(change.key)
-                else:
-                    self._put(change.key, change.new)
+                self._take(change)
             self._forget()
 
-    def _put(self, key: str, endpoint: Endpoint) -> None:
-        known = self._by_key.get(key)
-        if known is None:
-            known = self._by_key[key] = KnownEndpoint(endpoint)
-        elif _positions(known.endpoint) != _positions(endpoint):
-            self._vacate(known)
-        known.endpoint = endpoint
-        for position in _positions(endpoint):
-            self._present[position] = known
+    def _take(self, change: Change[Endpoint]) -> None:
+        # In this order: who asks meanwhile, without the lock, finds the endpoint here or among those that are gone.
+        kept = () if change.new is None else change.new.addresses
+        self._keys.put(change.key, kept)
+        known = self._known.get(change.key)
+        if known is not None and change.new is not None:
+            known.endpoint = change.new
+        if change.old is not None:
+            if change.new is None:
+                self._leave(change.key, change.old)
+            self._keys.discard(change.key, [address for address in change.old.addresses if address not in kept])
 
-    def _remove(self, key: str) -> None:
-        known = self._by_key.pop(key, None)
-        if known is None:
-            return
+    def _present(self, vni: int, address: IPAddress) -> KnownEndpoint | None:
+        for key in reversed(self._keys.at(address)):
+            known = self._known.get(key) or self._look_up(key, address)
+            if known is not None and known.endpoint.vni == vni and address in known.endpoint.addresses:
+                return known
+        return None
+
+    def _look_up(self, key: str, address: IPAddress) -> KnownEndpoint | None:
+        with self._lock:
+            # Unless it has just been removed, or found by another thread.
+            if key in self._keys.at(address) and key not in self._known:
+                entry = self._view.get(key)
+                if entry is not None:
+                    self._known[key] = KnownEndpoint(entry.value)
+            return self._known.get(key)
+
+    def _leave(self, key: str, endpoint: Endpoint) -> None:
+        known = self._known.pop(key, None) or KnownEndpoint(endpoint)
         now_s = self._clock.monotonic_s()
-        self._vacate(known)
-        for position in _positions(known.endpoint):
+        for address in known.endpoint.addresses:
+            position = (known.endpoint.vni, address)
             # Again at the end: the order is that of leaving.
             self._gone.pop(position, None)
             self._gone[position] = (known, now_s)
-
-    def _vacate(self, known: KnownEndpoint) -> None:
-        for position in _positions(known.endpoint):
-            if self._present.get(position) is known:
-                del self._present[position]
 
     def _forget(self) -> None:
         oldest_s = self._clock.monotonic_s() - REMEMBER_S
@@ -145,10 +155,6 @@ class EndpointNames:
             if left_s >= oldest_s and len(self._gone) <= REMEMBER_MAX:
                 return
             del self._gone[position]
-
-
-def _positions(endpoint: Endpoint) -> tuple[tuple[int, IPAddress], ...]:
-    return tuple((endpoint.vni, address) for address in endpoint.addresses)
 
 
 class ServiceAddresses(ServiceNames):

@@ -18,13 +18,13 @@ def test_two_at_one_address_are_both_found_until_they_go() -> None:
     index = AddressIndex()
     index.on_endpoints([Change("k1", None, ONE), Change("k2", None, ONE)])
     index.on_endpoints([Change("k2", ONE, dataclasses.replace(ONE, container="web"))])
-    assert ["k1", "k2"] == index.at(ONE.network, ADDRESS)
+    assert ["k1", "k2"] == index.at(ADDRESS)
 
     index.on_endpoints([Change("k1", ONE, None)])
-    assert ["k2"] == index.at(ONE.network, ADDRESS)
+    assert ["k2"] == index.at(ADDRESS)
 
     index.on_endpoints([Change("k2", ONE, None)])
-    assert [] == index.at(ONE.network, ADDRESS)
+    assert [] == index.at(ADDRESS)
     assert frozenset() == index.nodes()
 
 
@@ -34,8 +34,8 @@ def test_one_that_moves_is_found_where_it_is() -> None:
     index.on_endpoints([Change("k1", None, ONE)])
     index.on_endpoints([Change("k1", ONE, moved)])
 
-    assert [] == index.at(ONE.network, ADDRESS)
-    assert ["k1"] == index.at(ONE.network, moved.addresses[0])
+    assert [] == index.at(ADDRESS)
+    assert ["k1"] == index.at(moved.addresses[0])
     assert [] == index.on_node(ONE.node)
     assert ["k1"] == index.on_node(moved.node)
     assert {moved.node} == index.nodes()
