@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from cluster.address_index import AddressIndex
 from kvstore import keys
@@ -25,6 +25,9 @@ from model.labels import Labels
 log = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 16
+
+_Found: TypeAlias = tuple[Endpoint, KeyValue]
+"""A record, and the key as it was then; of one that a view shows without its bytes."""
 
 
 class EndpointRegistry:
@@ -119,8 +122,8 @@ class EndpointRegistry:
             EndpointNotFound: it is not recorded.
         """
         # What the view shows may be older than a write of which this agent never heard whether it was done.
-        item = self._store.get(keys.endpoint(self._node, endpoint_id))
-        _, revision = self._update_from(item, endpoint_id, lambda known: replace(known, published=published))
+        found = self._stored(keys.endpoint(self._node, endpoint_id))
+        _, revision = self._update_from(found, endpoint_id, lambda known: replace(known, published=published))
         return revision
 
     def remove(self, endpoint_id: EndpointId) -> Endpoint | None:
@@ -130,16 +133,16 @@ class EndpointRegistry:
     def remove_from(self, node: NodeName, endpoint_id: EndpointId) -> Endpoint | None:
         """Remove an endpoint of any node; for the collector of nodes that are gone."""
         key = keys.endpoint(node, endpoint_id)
-        item = self._item(key)
+        found = self._found(key)
         for _ in range(_ATTEMPTS):
-            if item is None:
+            if found is None:
                 return None
-            known = decode(Endpoint, item.value, key=key)
+            known, item = found
             result = self._store.txn([unchanged(item)], [Delete(key)])
             if result.succeeded:
                 wait_visible(self._view, result.revision)
                 return known
-            (item,) = result.current
+            found = _decoded(result.current[0])
         raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during its removal; try again")
 
     def get(self, endpoint_id: EndpointId) -> Endpoint:
@@ -148,11 +151,10 @@ class EndpointRegistry:
         Raises:
             EndpointNotFound: it is neither known here nor in the store.
         """
-        key = keys.endpoint(self._node, endpoint_id)
-        item = self._item(key)
-        if item is None:
+        found = self._found(keys.endpoint(self._node, endpoint_id))
+        if found is None:
             raise _not_found(endpoint_id, self._node)
-        return decode(Endpoint, item.value, key=key)
+        return found[0]
 
     def local(self) -> Sequence[Endpoint]:
         """All endpoints of this node.
@@ -198,18 +200,18 @@ class EndpointRegistry:
         return None
 
     def _update(self, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
-        known, _ = self._update_from(self._item(keys.endpoint(self._node, endpoint_id)), endpoint_id, change)
+        known, _ = self._update_from(self._found(keys.endpoint(self._node, endpoint_id)), endpoint_id, change)
         return known
 
     def _update_from(
-        self, item: KeyValue | None, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]
+        self, found: _Found | None, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]
     ) -> tuple[Endpoint, int]:
         """Returns the record as it is now, and the store revision since when it is so."""
         key = keys.endpoint(self._node, endpoint_id)
         for _ in range(_ATTEMPTS):
-            if item is None:
+            if found is None:
                 raise _not_found(endpoint_id, self._node)
-            known = decode(Endpoint, item.value, key=key)
+            known, item = found
             wanted = change(known)
             if wanted == known:
                 return known, item.mod_revision
@@ -217,7 +219,7 @@ class EndpointRegistry:
             if result.succeeded:
                 wait_visible(self._view, result.revision)
                 return wanted, result.revision
-            (item,) = result.current
+            found = _decoded(result.current[0])
         raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during the update; try again")
 
     @contextlib.contextmanager
@@ -240,9 +242,17 @@ class EndpointRegistry:
                 for place in places:
                     self._putting.pop(place, None)
 
-    def _item(self, key: str) -> KeyValue | None:
+    def _found(self, key: str) -> _Found | None:
+        """As the view shows it, else as it is in the store."""
         entry = self._view.get(key)
-        return self._store.get(key) if entry is None else entry.whole_item()
+        return self._stored(key) if entry is None else (entry.value, entry.item)
+
+    def _stored(self, key: str) -> _Found | None:
+        return _decoded(self._store.get(key))
+
+
+def _decoded(item: KeyValue | None) -> _Found | None:
+    return None if item is None else (decode(Endpoint, item.value, key=item.key), item)
 
 
 def _differs(known: Endpoint, wanted: Endpoint) -> bool:
