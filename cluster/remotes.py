@@ -38,21 +38,24 @@ class RemoteTable:
         """Replace what is known of the endpoints; keyed by their key in the store."""
         self._endpoints.clear()
         self._at.clear()
+        self._endpoints.update(endpoints)
         for key, endpoint in endpoints.items():
-            self.set_endpoint(key, endpoint)
+            self._at.put(key, endpoint.addresses)
 
     def set_endpoint(self, key: str, endpoint: Endpoint | None) -> set[IpcacheKey]:
-        """Replace one endpoint; None: it is gone. Returns the destinations that this concerns."""
-        concerned = set()
-        old = self._endpoints.pop(key, None)
+        """Replace one endpoint; None: it is gone. Returns the destinations that are somewhere else now.
+
+        Most changes of a record are none of these: an endpoint of this node, or one that is used, published or named.
+        """
+        old = self._endpoints.get(key)
+        before = {place: self.remote(place) for one in (old, endpoint) if one is not None for place in _places(one)}
         if old is not None:
-            concerned.update(_places(old))
+            del self._endpoints[key]
             self._at.discard(key, old.addresses)
         if endpoint is not None:
-            concerned.update(_places(endpoint))
             self._endpoints[key] = endpoint
             self._at.put(key, endpoint.addresses)
-        return concerned
+        return {place for place, remote in before.items() if self.remote(place) != remote}
 
     def tunnels(self) -> set[IPAddress]:
         """Underlay addresses of the other nodes."""

@@ -20,7 +20,7 @@ from kvstore.store import Delete, Put
 from model.addresses import IPAddress
 from model.endpoints import Endpoint
 from model.errors import LinkError, StoreUnavailable
-from model.ids import IDENTITY_INIT, NodeName, Vni
+from model.ids import IDENTITY_INIT, IdentityId, NodeName, Vni
 from model.networks import Network
 from model.services import LostNode
 from tests.support.cluster_world import POOL, Agent, ClusterWorld
@@ -274,3 +274,22 @@ def test_newer_of_two_endpoints_on_one_address_counts(world: ForwardingWorld, ke
     assert table.remote(place("10.1.0.5")) == remote(3)
     table.set_endpoint("1", None)
     assert table.remote(place("10.1.0.5")) == remote(2)
+
+
+def test_change_that_moves_nothing_is_not_written(world: ForwardingWorld, kernel: WatchedKernel) -> None:
+    agent = Agent(world.store, "node-b", 2, world.clock)
+    world.put(keys.node(agent.name), agent.node)
+    elsewhere, here = on(world, "node-b", 2, "e1", "10.1.0.5"), on(world, "node-a", 1, "e2", "10.1.0.6")
+    world.applied(world.put_endpoint(elsewhere))
+    until("it is in the kernel", lambda: kernel.remotes.get(place("10.1.0.5")) == remote(2), timeout_s=5)
+    kernel.calls.clear()
+
+    for endpoint in (here, replace(here, sandbox_key="/a"), replace(elsewhere, sandbox_key="/b", container="web")):
+        world.applied(world.put_endpoint(endpoint))
+    assert kernel.calls == []
+
+    world.applied(world.put_endpoint(replace(elsewhere, identity=IdentityId(300))))
+    assert kernel.calls == ["update_remotes"]
+    assert kernel.remotes[place("10.1.0.5")].identity == 300
+    world.applied(world.remove_endpoint(elsewhere))
+    assert place("10.1.0.5") not in kernel.remotes
