@@ -49,8 +49,11 @@ class EndpointRegistry:
         self._read = FirstRead(view, "endpoints")
         view.subscribe(self._index.on_endpoints)
 
-    def put(self, endpoint: Endpoint) -> None:
+    def put(self, endpoint: Endpoint) -> Endpoint:
         """Record an endpoint of this node. The same content again is no change and keeps what was learned since.
+
+        Returns:
+            The record as it is now.
 
         Raises:
             Conflict: another content is recorded under its id, or another endpoint has one of its addresses; nothing
@@ -65,10 +68,13 @@ class EndpointRegistry:
             result = self._store.txn([absent(key)], [Put(key, encode(endpoint))])
             if result.succeeded:
                 wait_visible(self._view, result.revision)
-                return
-        (item,) = result.current
-        if item is not None and _differs(decode(Endpoint, item.value, key=key), endpoint):
+                return endpoint
+        found = _decoded(result.current[0])
+        if found is None:
+            raise CasFailed(f"endpoint {endpoint.endpoint_id} was removed while it was recorded; try again")
+        if _differs(found[0], endpoint):
             raise Conflict(f"endpoint {endpoint.endpoint_id} is recorded with another network, address or MAC address")
+        return found[0]
 
     def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
         """Record the network namespace that an endpoint of this node is used in; None: in none.
@@ -155,6 +161,11 @@ class EndpointRegistry:
         if found is None:
             raise _not_found(endpoint_id, self._node)
         return found[0]
+
+    def seen(self, endpoint_id: EndpointId) -> Endpoint | None:
+        """Find an endpoint of this node without a question to the store; None also when it is not known here yet."""
+        entry = self._view.get(keys.endpoint(self._node, endpoint_id))
+        return None if entry is None else entry.value
 
     def local(self) -> Sequence[Endpoint]:
         """All endpoints of this node.

@@ -58,8 +58,8 @@ class NetworkRegistry(Protocol):
 class EndpointRegistry(Protocol):
     """The endpoints of the cluster; those of this node can be written."""
 
-    def put(self, endpoint: Endpoint) -> None:
-        """Record an endpoint of this node.
+    def put(self, endpoint: Endpoint) -> Endpoint:
+        """Record an endpoint of this node; returns the record as it is then: of one that was there, what was learned.
 
         Raises:
             Conflict: another content is recorded under its id, or another endpoint has its address; nothing was
@@ -103,6 +103,10 @@ class EndpointRegistry(Protocol):
         Raises:
             EndpointNotFound: not recorded.
         """
+        ...
+
+    def seen(self, endpoint_id: EndpointId) -> Endpoint | None:
+        """Find an endpoint of this node without a question to the store; None also when it is not known here yet."""
         ...
 
     def local(self) -> Sequence[Endpoint]:

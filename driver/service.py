@@ -178,13 +178,15 @@ class NetworkService:
         wanted = self._wanted_endpoint(request, network)
         with self._locks.hold(request.endpoint_id), undone_on_error() as undo:
             wanted = self._identified(wanted, labels)
-            endpoint = self._same_or_none(wanted)
+            endpoint = self._endpoints.seen(wanted.endpoint_id)
+            if endpoint is not None:
+                _require_same(endpoint, wanted)
             # A repeated call that fails is undone as well: to the engine the endpoint does not exist then.
             undo.push("endpoint record", lambda: self._endpoints.remove(wanted.endpoint_id))
             if endpoint is None:
-                endpoint = wanted
                 try:
-                    self._endpoints.put(wanted)
+                    endpoint = self._endpoints.put(wanted)
+                    _require_same(endpoint, wanted)
                 except Conflict:
                     undo.forget()
                     raise
@@ -333,22 +335,6 @@ class NetworkService:
         waits = SERVICE_LABEL in found.labels
         return replace(wanted, identity=found.identity, labels=found.labels, own_labels=True, unhealthy=waits)
 
-    def _same_or_none(self, wanted: Endpoint) -> Endpoint | None:
-        """Find the endpoint as an earlier call made it; what has changed since (sandbox, identity) is kept."""
-        try:
-            known = self._endpoints.get(wanted.endpoint_id)
-        except EndpointNotFound:
-            return None
-        for what, has, asked in (
-            ("network", known.docker_network, wanted.docker_network),
-            ("address", ", ".join(map(str, known.addresses)), ", ".join(map(str, wanted.addresses))),
-            ("MAC address", known.mac, wanted.mac),
-            ("labels", _own_labels(known), _own_labels(wanted)),
-        ):
-            if has != asked:
-                raise Conflict(f"endpoint {wanted.endpoint_id} exists with {what} {has}, not {asked}")
-        return known
-
     def _collect(self, endpoint: Endpoint) -> None:
         """Remove an endpoint that the engine has forgotten, and release its addresses as the engine would have done."""
         log.warning("removing an endpoint that was left over", extra={"endpoint_id": endpoint.endpoint_id})
@@ -364,6 +350,22 @@ class NetworkService:
             steps.callback(self._datapath.remove_endpoint, endpoint_id)
             self._ports.withdraw(endpoint_id)
         log.info("endpoint deleted", extra={"endpoint_id": endpoint_id})
+
+
+def _require_same(known: Endpoint, wanted: Endpoint) -> None:
+    """Refuse to make an endpoint another one; what was learned since it was made (sandbox, identity) does not count.
+
+    Raises:
+        Conflict: it was made with another content.
+    """
+    for what, has, asked in (
+        ("network", known.docker_network, wanted.docker_network),
+        ("address", ", ".join(map(str, known.addresses)), ", ".join(map(str, wanted.addresses))),
+        ("MAC address", known.mac, wanted.mac),
+        ("labels", _own_labels(known), _own_labels(wanted)),
+    ):
+        if has != asked:
+            raise Conflict(f"endpoint {wanted.endpoint_id} exists with {what} {has}, not {asked}")
 
 
 def _own_labels(endpoint: Endpoint) -> str:
