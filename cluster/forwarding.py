@@ -2,9 +2,10 @@
 
 1. The views of endpoints, nodes and networks say what changed; a thread of its own writes it to the datapath. Changes
    that come while it writes are written together the next time.
-2. A changed endpoint costs its own entries, and nothing when those are as before. A changed node or network, a node that
-   the Swarm gives up or finds again, an error, and the passing of ``resync_s`` cost a full comparison: ``replace_nodes``
-   (packets of a node are accepted before anything is sent to it), ``replace_remotes``, then ``replace_networks``.
+2. A changed endpoint costs its own entries, and nothing when those are as before. A changed node or network, a node
+   that the Swarm gives up or finds again, an error, and the passing of ``resync_s`` cost a full comparison:
+   ``replace_nodes`` (packets of a node are accepted before anything is sent to it), ``replace_remotes``, then
+   ``replace_networks``.
 3. Nothing is written before all views have been read once: an agent that starts without etcd leaves the kernel as it
 was.
 4. An error is followed by a backoff and a full comparison, until it works.

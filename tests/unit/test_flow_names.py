@@ -128,6 +128,18 @@ def test_an_endpoint_that_moved_to_another_address_left_the_first(world: FlowWor
     assert world.names.endpoint_at(VNI, ipaddress.ip_address("10.1.0.6"), WEB) is not None
 
 
+def test_of_two_at_one_address_the_newer_counts_until_it_goes(world: FlowWorld) -> None:
+    newer = an_endpoint("cc", WEB_ADDRESS, WEB, container="cache")
+    elsewhere = an_endpoint("dd", WEB_ADDRESS, WEB, container="elsewhere", vni=VNI + 1)
+    world.put(newer)
+    world.put(elsewhere)
+    assert _container(world) == "cache"
+
+    world.remove(newer)
+
+    assert _container(world) == "web"
+
+
 def test_a_name_that_becomes_known_later_is_shown(world: FlowWorld) -> None:
     world.put(replace(WEB_ENDPOINT, container="", labels=None, identity=IDENTITY_INIT))
     world.happen(an_event(source_identity=IDENTITY_INIT))
