@@ -8,22 +8,21 @@
    ``replace_networks``.
 3. Nothing is written before all views have been read once: an agent that starts without etcd leaves the kernel as it
 was.
-4. An error is followed by a backoff and a full comparison, until it works.
+4. An error is followed by a backoff and a full comparison, at once when something changes, until it works.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cluster.remotes import RemoteTable
 from datapath.api import Datapath, NetworkSpec
 from kvstore.backoff import Backoff
+from kvstore.view_worker import ViewWorker
 from model.clock import Clock, SystemClock
-from model.errors import DatapathError
 from model.ids import NodeName
 
 if TYPE_CHECKING:
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
     from model.nodes import Node
     from model.services import LostNode
 
-log = logging.getLogger(__name__)
-
 _DELIVERED_S: Final = 1.0
-_STOP_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +80,19 @@ class ForwardingController:
         self._nodes = nodes
         self._networks = networks
         self._lost = lost
-        self._resync_s = resync_s
-        self._backoff = backoff
-        self._clock = clock or SystemClock()
         self._table = RemoteTable(node)
-        self._changed = threading.Condition()
+        self._dirty_lock = threading.Lock()
         self._dirty: set[str] = set()
-        self._all_dirty = True
-        self._stopping = False
-        self._behind = False
-        self._compared_at_s = 0.0
-        self._health = ForwardingHealth(applied_revision=0, failures=0, error="")
-        self._thread = threading.Thread(target=self._run, name="forwarding", daemon=True)
+        self._applied = threading.Condition()
+        self._applied_revision = 0
+        self._worker = ViewWorker(
+            "forwarding",
+            self._apply,
+            (endpoints, nodes, networks, lost),
+            clock=clock or SystemClock(),
+            resync_s=resync_s,
+            backoff=backoff,
+        )
         endpoints.subscribe(self._on_endpoints)
         nodes.subscribe(self._on_nodes)
         networks.subscribe(self._on_networks)
@@ -103,42 +100,37 @@ class ForwardingController:
 
     def start(self) -> None:
         """Begin to write; the datapath has to be started."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Write no more; the kernel stays as it is."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+        self._worker.stop()
 
     @property
     def health(self) -> ForwardingHealth:
         """How it goes."""
-        with self._changed:
-            return self._health
+        work = self._worker.health
+        return ForwardingHealth(applied_revision=self.applied_revision, failures=work.failures, error=work.error)
 
     @property
     def applied_revision(self) -> int:
         """Every endpoint change up to this store revision is in the kernel."""
-        return self.health.applied_revision
+        with self._applied:
+            return self._applied_revision
 
     def wait_applied(self, revision: int, timeout_s: float) -> bool:
         """Wait until every endpoint change up to a store revision is in the kernel."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._health.applied_revision >= revision, timeout_s)
+        with self._applied:
+            return self._applied.wait_for(lambda: self._applied_revision >= revision, timeout_s)
 
     def resync(self) -> None:
         """Compare everything as soon as possible."""
-        with self._changed:
-            self._all_dirty = True
-            self._changed.notify_all()
+        self._worker.mark(everything=True)
 
     def _on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
-        with self._changed:
+        with self._dirty_lock:
             self._dirty.update(change.key for change in changes)
-            self._changed.notify_all()
+        self._worker.mark()
 
     def _on_nodes(self, changes: Sequence[Change[Node]]) -> None:
         if any(
@@ -156,51 +148,23 @@ class ForwardingController:
         if any(change.old is None or change.new is None for change in changes):
             self.resync()
 
-    def _run(self) -> None:
-        while self._wait_for_work():
-            try:
-                self._apply()
-            except DatapathError as err:
-                self._failed(err)
-            except Exception as err:
-                # A mistake of ours must not end the thread: the cluster would drift away from the kernel unnoticed.
-                log.exception("forwarding broke")
-                self._failed(err)
-
-    def _wait_for_work(self) -> bool:
-        """Wait for a change or the next comparison; False when it is time to end."""
-        views: tuple[View[Any], ...] = (self._endpoints, self._nodes, self._networks, self._lost)
-        while not all(view.revision for view in views):
-            if self._stopping:
-                return False
-            for view in views:
-                view.wait_synced(0.5)
-        with self._changed:
-            left_s = self._compared_at_s + self._resync_s - self._clock.monotonic_s()
-            self._changed.wait_for(
-                lambda: self._stopping or self._dirty or self._all_dirty or self._behind, max(0.0, left_s)
-            )
-            if self._clock.monotonic_s() >= self._compared_at_s + self._resync_s:
-                self._all_dirty = True
-            return not self._stopping
-
-    def _apply(self) -> None:
+    def _apply(self, *, everything: bool) -> None:
         revision = self._endpoints.revision
         told = self._endpoints.wait_delivered(revision, _DELIVERED_S)
-        with self._changed:
+        with self._dirty_lock:
             dirty, self._dirty = self._dirty, set()
-            everything, self._all_dirty = self._all_dirty, False
-            self._behind = False
         if everything:
             self._compare_all()
         else:
             self._write(dirty)
-        with self._changed:
-            applied = revision if told else self._health.applied_revision
-            self._health = ForwardingHealth(applied_revision=applied, failures=0, error="")
+        with self._applied:
+            if told:
+                self._applied_revision = revision
+                self._applied.notify_all()
+            behind = self._applied_revision < self._endpoints.revision
+        if behind:
             # What came meanwhile may have been written with the rest; it has to be told of, too.
-            self._behind = applied < self._endpoints.revision
-            self._changed.notify_all()
+            self._worker.mark()
 
     def _compare_all(self) -> None:
         self._table.set_nodes(entry.value for entry in self._nodes.items().values())
@@ -216,7 +180,6 @@ class ForwardingController:
                 if _open(network)
             }
         )
-        self._compared_at_s = self._clock.monotonic_s()
 
     def _write(self, dirty: set[str]) -> None:
         concerned = set()
@@ -229,20 +192,6 @@ class ForwardingController:
         deletes = [place for place, remote in found.items() if remote is None]
         if upserts or deletes:
             self._datapath.update_remotes(upserts, deletes)
-
-    def _failed(self, err: Exception) -> None:
-        with self._changed:
-            failures = self._health.failures + 1
-            self._health = ForwardingHealth(
-                applied_revision=self._health.applied_revision, failures=failures, error=str(err)
-            )
-            self._all_dirty = True
-            delay_s = self._backoff.delay_s(failures)
-            log.error(
-                "datapath does not follow the cluster",
-                extra={"error": str(err), "failures": failures, "retry_in_s": round(delay_s, 3)},
-            )
-            self._changed.wait_for(lambda: self._stopping, delay_s)
 
 
 def _open(network: Network) -> bool:

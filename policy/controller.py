@@ -26,10 +26,11 @@ from datapath.api import Datapath
 from datapath.policy_table import IdentityFlags
 from kvstore import keys
 from kvstore.backoff import Backoff
+from kvstore.view_worker import ViewWorker
 from kvstore.watcher import Change, View
 from model.clock import Clock, SystemClock
 from model.endpoints import Endpoint
-from model.errors import DatapathError, Exhausted
+from model.errors import Exhausted
 from model.identities import IdentityRecord
 from model.ids import IdentityId, NodeName
 from model.policies import PolicyMode
@@ -43,7 +44,6 @@ from policy.views import PolicyViews
 
 log = logging.getLogger(__name__)
 
-_STOP_S: Final = 2.0
 _FORMER_RULES: Final = 10_000
 _PROBLEM_LENGTH: Final = 1_000
 """A node's word in the store is read by all nodes."""
@@ -86,45 +86,47 @@ class PolicyController:
         self._publisher = publisher
         self._mode = mode
         self._audit = audit
-        self._resync_s = resync_s
-        self._backoff = backoff
-        self._clock = clock or SystemClock()
-        self._gatherer = InputGatherer(datapath, views, endpoints, node, mode=mode, audit=audit, clock=self._clock)
+        clock = clock or SystemClock()
+        self._gatherer = InputGatherer(datapath, views, endpoints, node, mode=mode, audit=audit, clock=clock)
         self._compiler = PolicyCompiler()
         self._changed = threading.Condition()
-        self._dirty = True
-        self._dirty_since_s: float | None = None
+        """Of what follows; whoever waits for the kernel waits here."""
         self._policies_written = True
         self._stopping = False
-        self._looked_at_s = 0.0
-        self._pending_since_s: float | None = None
         self._target_revision = 0
         self._latest: Compilation | None = None
         self._applied: Compilation | None = None
         self._rules: dict[int, RuleReference] = {}
         self._health = PolicyHealth()
-        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+        self._worker = ViewWorker(
+            "policy",
+            self._work,
+            (views.policies, views.identities, endpoints),
+            clock=clock,
+            resync_s=resync_s,
+            backoff=backoff,
+        )
         views.policies.subscribe_writes(self._on_policies)
         views.identities.subscribe(self._on_identities)
         endpoints.subscribe(self._on_endpoints)
 
     def start(self) -> None:
         """Begin to write; the datapath has to be started."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Write no more; the kernel goes on judging as it does."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+        self._worker.stop()
 
     @property
     def health(self) -> PolicyHealth:
         """How it goes."""
+        work = self._worker.health
         with self._changed:
-            return self._health
+            return replace(self._health, failures=work.failures, error=work.error, last_apply_s=work.last_s)
 
     @property
     def latest(self) -> Compilation | None:
@@ -140,8 +142,7 @@ class PolicyController:
 
     def problems(self) -> Sequence[str]:
         """What does not work, a sentence each."""
-        with self._changed:
-            health, latest = self._health, self._latest
+        health, latest = self.health, self.latest
         found = list(latest.gathered.problems) if latest else []
         if health.failures:
             found.append(_not_enforced(health.error))
@@ -171,8 +172,9 @@ class PolicyController:
         """Write the rules of an identity for endpoints of this node that will have it soon; returns at once."""
         self._gatherer.expect(identity)
         with self._changed:
-            if not self._is_ready(identity):
-                self._mark()
+            ready = self._is_ready(identity)
+        if not ready:
+            self._worker.mark()
 
     def wait_ready(self, identity: IdentityId, timeout_s: float) -> bool:
         """Wait until the kernel judges endpoints of this identity by its rules; False when it does not in time."""
@@ -208,36 +210,27 @@ class PolicyController:
 
     def resync(self) -> None:
         """Look at everything as soon as possible."""
-        with self._changed:
-            self._mark()
+        self._worker.mark()
 
     def _is_ready(self, identity: IdentityId) -> bool:
         table = self._applied.compiled.table.identities if self._applied else {}
         return bool(table.get(identity, IdentityFlags(0)) & IdentityFlags.READY)
 
-    def _mark(self) -> None:
-        self._dirty = True
-        if self._dirty_since_s is None:
-            self._dirty_since_s = self._clock.monotonic_s()
-        self._changed.notify_all()
-
     def _on_policies(self) -> None:
         with self._changed:
             self._policies_written = True
-            self._mark()
+        self._worker.mark()
 
     def _on_identities(self, changes: Sequence[Change[IdentityRecord]]) -> None:
         # The collector's mark is no change of what an identity means.
         if any(
             change.old is None or change.new is None or change.old.labels != change.new.labels for change in changes
         ):
-            with self._changed:
-                self._mark()
+            self._worker.mark()
 
     def _on_endpoints(self, changes: Sequence[Change[Endpoint]]) -> None:
         if any(self._concerns(change) for change in changes):
-            with self._changed:
-                self._mark()
+            self._worker.mark()
 
     def _concerns(self, change: Change[Endpoint]) -> bool:
         """Whether policy has to look; where an endpoint is used and which ports lead to it is nothing to it."""
@@ -252,38 +245,20 @@ class PolicyController:
             return False
         return self._views.identities.get(keys.identity(endpoint.identity)) is None
 
-    def _run(self) -> None:
-        while self._wait_for_work():
-            try:
-                self._apply()
-            except (DatapathError, Exhausted) as err:
-                self._failed(err)
-            except Exception as err:
-                # A mistake of ours must not end the thread: policies would change without effect, unnoticed.
-                log.exception("policy controller broke")
-                self._failed(err)
-            else:
-                self._succeeded()
-
-    def _wait_for_work(self) -> bool:
-        """Wait for a change or the next look; False when it is time to end."""
-        watched = (self._views.policies, self._views.identities, self._endpoints)
-        while not all(view.revision for view in watched):
-            if self._stopping:
-                return False
-            for view in watched:
-                view.wait_synced(0.5)
+    def _work(self, *, everything: bool) -> None:
+        del everything  # it is always looked at; what has not changed is not compiled again
+        try:
+            self._apply()
+        except Exception as err:
+            self._failed(err)
+            raise
         with self._changed:
-            left_s = self._looked_at_s + self._resync_s - self._clock.monotonic_s()
-            self._changed.wait_for(lambda: self._stopping or self._dirty, max(0.0, left_s))
-            return not self._stopping
+            problems = self._latest.gathered.problems if self._latest else ()
+        self._publish("; ".join(problems))
 
     def _apply(self) -> None:
         with self._changed:
-            self._dirty = False
-            self._pending_since_s, self._dirty_since_s = self._dirty_since_s, None
             policies_written, self._policies_written = self._policies_written, False
-        self._looked_at_s = self._clock.monotonic_s()
         if policies_written:
             # Read before the policies are: whatever was written up to here is in what is compiled.
             self._target_revision = self._views.policies.revision
@@ -297,6 +272,7 @@ class PolicyController:
                 epoch=epoch,
                 entries=len(compilation.compiled.table.entries),
             )
+            self._changed.notify_all()
 
     def _compile(self, gathered: Gathered) -> Compilation:
         latest = self._latest
@@ -315,38 +291,11 @@ class PolicyController:
         former = {} if len(self._rules) > len(rules) + _FORMER_RULES else self._rules
         self._rules = {**former, **rules}
 
-    def _succeeded(self) -> None:
-        with self._changed:
-            since_s = self._pending_since_s
-            health = replace(self._health, failures=0, error="")
-            if since_s is not None:
-                health = replace(health, last_apply_s=self._clock.monotonic_s() - since_s)
-            self._health = health
-            problems = self._latest.gathered.problems if self._latest else ()
-            self._changed.notify_all()
-        self._publish("; ".join(problems))
-
     def _failed(self, err: Exception) -> None:
-        full = isinstance(err, Exhausted)
-        with self._changed:
-            failures = self._health.failures + 1
-            self._health = replace(
-                self._health,
-                failures=failures,
-                error=str(err) or type(err).__name__,
-                exhausted=self._health.exhausted + full,
-            )
-            self._changed.notify_all()
+        if isinstance(err, Exhausted):
+            with self._changed:
+                self._health = replace(self._health, exhausted=self._health.exhausted + 1)
         self._publish(_not_enforced(str(err)))
-        delay_s = self._backoff.delay_s(failures)
-        log.error(
-            "policies are not in the kernel, it judges as before",
-            extra={"error": str(err), "full": full, "failures": failures, "retry_in_s": round(delay_s, 3)},
-        )
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._dirty, delay_s)
-            self._dirty = True
-            self._dirty_since_s = self._pending_since_s or self._dirty_since_s
 
     def _publish(self, problem: str) -> None:
         revision = self.health.applied_revision
