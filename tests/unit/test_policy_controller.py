@@ -324,7 +324,9 @@ def test_table_that_does_not_fit_leaves_the_kernel_as_it_was(store: MemoryStore)
         said = node.says()
         assert said is not None
         assert first == said.revision
-        until("it is a problem", lambda: any("room for 3" in one for one in node.controller.problems()), timeout_s=WAIT_S)
+        until(
+            "it is a problem", lambda: any("room for 3" in one for one in node.controller.problems()), timeout_s=WAIT_S
+        )
         assert node.controller.health.exhausted == 1
         assert not node.controller.wait_applied(revision, 0)
         latest, applied = node.controller.latest, node.controller.applied
