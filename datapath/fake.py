@@ -105,6 +105,12 @@ class FakeDatapath:
             present = self._endpoints[endpoint_id]
             self._endpoints[endpoint_id] = dataclasses.replace(present, in_container=True)
 
+    def begin_another_layout(self) -> None:
+        """Do what an upgrade to maps of another layout does: interfaces stand, and no map knows them."""
+        with self._lock:
+            for ident, local in self._endpoints.items():
+                self._endpoints[ident] = dataclasses.replace(local, spec=None)
+
     def remove_endpoint(self, endpoint_id: EndpointId) -> None:
         """See :meth:`datapath.api.Datapath.remove_endpoint`."""
         self._require_started("remove_endpoint")

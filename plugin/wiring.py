@@ -37,6 +37,7 @@ from driver.external import ExternalConnectivity
 from driver.ipam_adapter import IpamAdapter
 from driver.protocol import Capabilities
 from driver.protocol import Scope as DriverScope
+from driver.reattachment import Reattachment
 from driver.scope import AutoScope
 from driver.service import NetworkService
 from driver.swarm_engine import SwarmEngine
@@ -171,6 +172,13 @@ def build(settings: Settings) -> Wired:
         engine=engine,
         clock=clock,
     )
+    reattachment = Reattachment(
+        endpoints=endpoints,
+        networks=networks,
+        datapath=datapath,
+        locks=policy.endpoint_locks,
+        mtu_bytes=mtu_bytes,
+    )
     garbage = GarbageCollector(
         views=views,
         holds=ipam,
@@ -193,7 +201,7 @@ def build(settings: Settings) -> Wired:
             absence_s=settings.node_gc_after_h * 3600.0,
         ),
         election=Election(store, node.name, lambda: nodes.lease),
-        node_steps=[policy.upkeep.keep],
+        node_steps=[reattachment.reattach, policy.upkeep.keep],
         leader_steps=[policy.upkeep.collect, *balancer.leader_steps],
     )
 

@@ -14,6 +14,7 @@ from tests.support.disturb import (
     kill_the_agent,
     kill_the_engine,
     kill_the_worker,
+    move_to_maps_of_another_layout,
     restart_the_engine,
 )
 from tests.support.flows import Ping, Stream
@@ -95,3 +96,18 @@ def test_no_packet_is_lost(
     with flows_go_on(nodes, figures, f"{disturb.__name__} on the {('sender', 'receiver')[side]}"):
         disturb(nodes[side])
         new_containers_work(nodes)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["sender", "receiver"])
+def test_containers_reach_each_other_after_maps_have_got_another_layout(
+    nodes: tuple[Node, Node], figures: list[str], side: int
+) -> None:
+    one, other = nodes
+    ping = Ping(one, "pinger", "net", other.address_in("target", "net"))
+
+    move_to_maps_of_another_layout(nodes[side])
+
+    ping.wait_answers(25)
+    pinged = ping.stop()
+    figures.append(f"maps of another layout: {len(pinged.missing)} of {pinged.sent} pings unanswered, one each 0.2 s")
+    new_containers_work(nodes)

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from datapath import abi, entries, maps, names, programs, source
+from datapath import abi, entries, maps, names, pins, programs, source
 from datapath.api import IpcacheKey, RemoteEndpoint
 from datapath.linux import LinuxDatapath
 from datapath.maps import TypedMap
@@ -19,7 +19,7 @@ from datapath.programs import open_programs
 from model.errors import AbiMismatch, DatapathError, LinkError, ProgramLoadError
 from model.ids import EndpointId, IdentityId
 from tests.support.netns import run
-from tests.support.overlay import VNI, Node, Overlay, an_endpoint
+from tests.support.overlay import OPEN, VNI, Node, Overlay, an_endpoint
 from tests.support.wait import until
 
 pytestmark = pytest.mark.kernel
@@ -176,6 +176,27 @@ def test_maps_of_another_abi_version_are_removed(node: Node) -> None:
     node.datapath.start(node.config)
 
     assert not old.exists()
+
+
+def test_containers_go_on_with_maps_of_another_layout_when_they_are_connected_anew(
+    overlay: Overlay, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = overlay.add_container(node, "10.5.0.2"), overlay.add_container(node, "10.5.0.3")
+    before = attached_program(node, one.endpoint.host_ifname)
+    node.datapath.close()
+    monkeypatch.setattr(pins, "ABI_VERSION", abi.ABI_VERSION + 1)
+    node.datapath = node.another_agent()
+
+    node.datapath.start(node.config)
+    node.datapath.apply_policy(OPEN)
+
+    assert [(local.spec, local.in_container) for local in node.datapath.local_endpoints()] == [(None, True)] * 2
+    assert not one.ping(other.address)  # closed, not open, until then
+    for container in (one, other):
+        node.datapath.ensure_endpoint(container.spec)
+    assert one.ping(other.address)
+    assert before != attached_program(node, one.endpoint.host_ifname)
+    assert [path.name for path in node.root.glob("v*")] == [f"v{abi.ABI_VERSION + 1}"]
 
 
 def test_folder_outside_a_bpf_file_system_is_refused_with_the_command(overlay: Overlay, tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def disable_and_enable(node: Node) -> None:
     node.wait_healthy()
 
 
+def move_to_maps_of_another_layout(node: Node) -> None:
+    """What an upgrade does whose maps have another layout: those of before are there, under another version."""
+    node.plugin.disable(force=True)
+    node.machine.must("sh", "-c", "cd /sys/fs/bpf/hawse && mv v[0-9]* v0")
+    node.plugin.enable()
+    node.wait_healthy()
+
+
 def restart_the_engine(node: Node) -> None:
     """dockerd ends as a service manager ends it, and comes back; with live-restore its containers stay."""
     node.engine.restart()
