@@ -821,7 +821,7 @@ class MemoKey(ctypes.Structure):
 
 
 class MemoValue(ctypes.Structure):
-    """``struct memo_value``, 48 bytes."""
+    """``struct memo_value``, 64 bytes."""
 
     _fields_: ClassVar[_FieldsType] = [
         ("mark", ctypes.c_uint64),
@@ -834,6 +834,13 @@ class MemoValue(ctypes.Structure):
         ("identity", ctypes.c_uint16),
         ("mac", ctypes.c_uint8 * 6),
         ("underlay", ctypes.c_uint32),
+        ("next_hop", ctypes.c_uint32.__ctype_be__),
+        ("longest", ctypes.c_uint32),
+        ("source_port", ctypes.c_uint16.__ctype_be__),
+        ("fragment", ctypes.c_uint16.__ctype_be__),
+        ("tos", ctypes.c_uint8),
+        ("ttl", ctypes.c_uint8),
+        ("unused", ctypes.c_uint16),
     ]
     mark: int
     """of the key: an entry may be used anew while it is read"""
@@ -854,7 +861,21 @@ class MemoValue(ctypes.Structure):
     mac: ctypes.Array[Any]
     """that the frame has to come from; through the tunnel any"""
     underlay: int
-    """interface that the tunnel's packets came in through; 0 = not known"""
+    """interface that the tunnel's packets come or go by; 0 = not known"""
+    next_hop: int
+    """address"""
+    longest: int
+    """bytes of the longest outer packet that was seen to leave whole"""
+    source_port: int
+    """of the outer header"""
+    fragment: int
+    """of the outer header: whether routers may make fragments"""
+    tos: int
+    """of the outer header, without the bits for congestion"""
+    ttl: int
+    """of the outer header"""
+    unused: int
+    """0"""
 
 
 class FragmentKey(ctypes.Structure):

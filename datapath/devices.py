@@ -19,6 +19,7 @@ from datapath import abi, ipv4_settings, names, tc
 from datapath.links import Link, Links
 from datapath.maps import TypedMap
 from datapath.netlink import Netlink
+from datapath.programs import Programs
 from datapath.routes import MAIN_TABLE, ipv4_routes
 from datapath.underlay import addresses
 from model.addresses import IPAddress
@@ -38,7 +39,7 @@ class Devices:
         self._devices = devices
         self._refused: frozenset[str] = frozenset()
 
-    def follow(self, node_address: IPAddress | None, *, program_fd: int) -> None:
+    def follow(self, node_address: IPAddress | None, *, programs: Programs) -> None:
         """Look at the host again, and have the programs at exactly the interfaces that lead outside now.
 
         A program that somebody has removed comes back.
@@ -54,8 +55,15 @@ class Devices:
                     self._netlink,
                     ifindex=ifindex,
                     hook=tc.SHARED_INGRESS,
-                    program_fd=program_fd,
+                    program_fd=programs.from_underlay,
                     name="from_underlay",
+                )
+                tc.attach(
+                    self._netlink,
+                    ifindex=ifindex,
+                    hook=tc.SHARED_EGRESS,
+                    program_fd=programs.to_underlay,
+                    name="to_underlay",
                 )
                 if present.get(ifindex) != int(address):
                     self._devices.update(abi.DeviceKey(ifindex=ifindex), abi.DeviceValue(address=int(address)))
@@ -93,7 +101,8 @@ class Devices:
 
     def _release(self, ifindex: int) -> None:
         self._devices.delete(abi.DeviceKey(ifindex=ifindex))
-        tc.detach(self._netlink, ifindex=ifindex, hook=tc.SHARED_INGRESS)
+        for hook in (tc.SHARED_INGRESS, tc.SHARED_EGRESS):
+            tc.detach(self._netlink, ifindex=ifindex, hook=hook)
 
     def _to_the_outside(self, node_address: IPAddress | None) -> Mapping[int, IPv4Address]:
         """Interfaces by index, with the address of each that packets get."""

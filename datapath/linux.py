@@ -122,7 +122,7 @@ class LinuxDatapath:
                 started.maps.config.set_flag(abi.ConfigFlags.ROUTED, on=True)
             others = self._pins.other_programs(started.programs.digest)
             started.endpoints.adopt(switch_programs=bool(others))
-            started.devices.follow(config.node_address, program_fd=started.programs.from_underlay)
+            started.devices.follow(config.node_address, programs=started.programs)
             self._watch_loopback(any_published=bool(started.maps.published.read()))
             self._translate_at_sockets(config.cgroup)
             for folder in (*others, *self._pins.other_versions()):
@@ -194,7 +194,7 @@ class LinuxDatapath:
                 abi.ConfigFlags.ROUTED, on=self._ranges_routed or any(spec.routed for spec in networks.values())
             )
             self._routes.replace(networks, ifindex=host.ifindex, source=source)
-            self._opened.devices.follow(source, program_fd=self._opened.programs.from_underlay)
+            self._opened.devices.follow(source, programs=self._opened.programs)
 
     def replace_services(self, services: Mapping[Frontend, Balancing]) -> None:
         """See :meth:`datapath.api.Datapath.replace_services`."""

@@ -57,6 +57,7 @@ PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({
     "from_host": ProgramKind.INTERFACE,
     "from_overlay": ProgramKind.INTERFACE,
     "from_underlay": ProgramKind.INTERFACE,
+    "to_underlay": ProgramKind.INTERFACE,
     "from_loopback": ProgramKind.INTERFACE,
     "service_connect4": ProgramKind.CONNECT4,
     "service_sendmsg4": ProgramKind.SENDMSG4,

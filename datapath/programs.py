@@ -42,6 +42,7 @@ class Programs:
     from_host: int
     from_overlay: int
     from_underlay: int
+    to_underlay: int
     from_loopback: int
     for_sockets: Mapping[str, int]
     """By name; those that the kernel takes."""
@@ -53,6 +54,7 @@ class Programs:
             self.from_host,
             self.from_overlay,
             self.from_underlay,
+            self.to_underlay,
             self.from_loopback,
             *self.for_sockets.values(),
         ):

@@ -22,6 +22,7 @@ _RTM_DELTFILTER: Final = 45
 _CLSACT: Final = 0xFFFFFFF1
 _CLSACT_HANDLE: Final = 0xFFFF0000
 _INGRESS: Final = 0xFFFFFFF2
+_EGRESS: Final = 0xFFFFFFF3
 _ETH_P_ALL_WIRE: Final = 0x0300
 _DIRECT_ACTION: Final = 1
 _SHARED_PRIORITY: Final = 104
@@ -44,6 +45,8 @@ OWN_INGRESS: Final = Hook(_INGRESS, 1, 1)
 """What comes in through an interface that is ours."""
 SHARED_INGRESS: Final = Hook(_INGRESS, _SHARED_PRIORITY, _SHARED_HANDLE)
 """What comes in through an interface that is the host's."""
+SHARED_EGRESS: Final = Hook(_EGRESS, _SHARED_PRIORITY, _SHARED_HANDLE)
+"""What leaves through it."""
 
 
 def attach(netlink: Netlink, *, ifindex: int, hook: Hook, program_fd: int, name: str) -> None:

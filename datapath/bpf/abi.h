@@ -400,7 +400,15 @@ struct memo_value {
 	__u32 vni;	    /* network */
 	__u16 identity;	    /* of the sender, as the tunnel tells it */
 	__u8 mac[6];	    /* that the frame has to come from; through the tunnel any */
-	__u32 underlay;	    /* interface that the tunnel's packets came in through; 0 = not known */
+	__u32 underlay;	    /* interface that the tunnel's packets come or go by; 0 = not known */
+	/* The rest is of packets that go by it. */
+	__be32 next_hop;    /* address */
+	__u32 longest;	    /* bytes of the longest outer packet that was seen to leave whole */
+	__be16 source_port; /* of the outer header */
+	__be16 fragment;    /* of the outer header: whether routers may make fragments */
+	__u8 tos;	    /* of the outer header, without the bits for congestion */
+	__u8 ttl;	    /* of the outer header */
+	__u16 unused;	    /* 0 */
 };
 
 /* hawse_fragments: ports of datagrams whose first fragment has been seen. */

@@ -13,8 +13,9 @@
  *    when the destination is on this host too, by the ingress policy of that one: redirect_peer
  *    passes by every other hook;
  * 6) delivery: another container of this host (redirect_peer), one of another host or that host
- *    itself (tunnel), or this host's own stack, for itself and for all that is outside. The
- *    network's gateway is on no host: its pings are answered here, as the host's.
+ *    itself (tunnel; packets of known flows are put into it here, see pack.h), or this host's own
+ *    stack, for itself and for all that is outside. The network's gateway is on no host: its pings
+ *    are answered here, as the host's.
  *
  * Anything else is dropped, counted and reported. A network without a gateway is internal: nothing
  * of it reaches the host. Hash lookups per packet of a known connection between containers: one, of
@@ -36,6 +37,7 @@
 #include "lib/memo.h"
 #include "lib/metrics.h"
 #include "lib/outside.h"
+#include "lib/pack.h"
 #include "lib/packet.h"
 #include "lib/published.h"
 #include "lib/stages.h"
@@ -104,8 +106,7 @@ static __always_inline int send_outside(struct __sk_buff *skb, const struct conf
 }
 
 /* Go the same way at once the next time. */
-static __always_inline void keep_way(const struct __sk_buff *skb,
-				     const struct endpoint_value *endpoint,
+static __always_inline void keep_way(struct __sk_buff *skb, const struct endpoint_value *endpoint,
 				     const struct ipcache_value *place, const struct flow *flow)
 {
 	struct memo_value memo = {};
@@ -118,6 +119,8 @@ static __always_inline void keep_way(const struct __sk_buff *skb,
 	memo.identity = endpoint->identity;
 	__builtin_memcpy(memo.mac, endpoint->mac, sizeof(memo.mac));
 	memo_keep(flow, skb->ifindex, MEMO_FROM_CONTAINER, &memo);
+	if (!place->ifindex)
+		pack_stamp(skb);
 }
 
 static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoint_value *endpoint,
@@ -210,16 +213,18 @@ static __always_inline int send_again(struct __sk_buff *skb)
 	struct memo_value memo;
 	struct ethhdr *ethernet;
 	struct memo_key key;
+	int verdict;
 
 	if (!config)
 		return 0;
 	ethernet = memo_read(skb, skb->ifindex, MEMO_FROM_CONTAINER, &key);
-	if (!ethernet || !memo_find(&key, memo_epochs(config), &memo) ||
+	if (!ethernet || !memo_find(&key, memo_epochs(config), MEMO_FROM_CONTAINER, &memo) ||
 	    !mac_equal(ethernet->h_source, memo.mac))
 		return 0;
 	if (memo.ifindex)
 		return deliver_local(skb, memo.ifindex, DIRECTION_EGRESS);
-	return deliver_remote(skb, config, memo.node, memo.vni, memo.identity);
+	verdict = pack_again(skb, config, &memo);
+	return verdict ? verdict : deliver_remote(skb, config, memo.node, memo.vni, memo.identity);
 }
 
 int from_container(struct __sk_buff *skb)

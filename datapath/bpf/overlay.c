@@ -171,8 +171,8 @@ static __always_inline int receive_again(struct __sk_buff *skb)
 	if (skb->len >= MEMO_BYTES)
 		pull(skb, MEMO_BYTES);
 	if (!tunnel.has_identity || !memo_read(skb, tunnel.vni, MEMO_FROM_OVERLAY, &key) ||
-	    !memo_find(&key, memo_epochs(config), &memo) || memo.node != tunnel.source ||
-	    memo.identity != tunnel.identity)
+	    !memo_find(&key, memo_epochs(config), MEMO_FROM_OVERLAY, &memo) ||
+	    memo.node != tunnel.source || memo.identity != tunnel.identity)
 		return 0;
 	unpack_stamped(skb);
 	return deliver_local(skb, memo.ifindex, DIRECTION_INGRESS);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * underlay.c: from_underlay, at tc ingress of the interfaces to the outside.
+ * underlay.c: from_underlay, at tc ingress of the interfaces to the outside, and to_underlay, at
+ * their egress.
  *
- * How a packet goes:
+ * How a packet that comes in goes:
  * 1) an answer to a container that left with this host's address gets the container's back; one to
  *    a published port goes to its container, and where networks are routed so does one to the
  *    address of a container; everything else is the host's, untouched;
  * 2) the sender is another host or the world; an address of a network cannot be the source;
  * 3) the connection is looked up, and judged by the container's ingress policy;
  * 4) delivery on this host.
+ *
+ * to_underlay lets everything pass, and notes how packets of the tunnel leave (pack.h).
  *
  * A packet of the tunnel, to the port of the VXLAN device, is taken out of it here when its flow is
  * known (unpack.h); that is one hash lookup. Hash lookups per packet that is for the host: none, when
@@ -26,6 +29,7 @@
 #include "lib/metrics.h"
 #include "lib/nat.h"
 #include "lib/outside.h"
+#include "lib/pack.h"
 #include "lib/packet.h"
 #include "lib/published.h"
 #include "lib/stages.h"
@@ -187,4 +191,18 @@ int from_underlay(struct __sk_buff *skb)
 	flow_begin(&flow, DIRECTION_INGRESS);
 	verdict = judge_underlay(skb, config, &flow);
 	return verdict < 0 && verdict != PASS_ON ? hawse_drop(skb, &flow, verdict) : verdict;
+}
+
+/* What leaves is let go as it is; of one packet of a known flow it is noted how (pack.h). */
+int to_underlay(struct __sk_buff *skb)
+{
+	__u32 ifindex = pack_stamped(skb);
+	struct config_value *config;
+
+	if (!ifindex)
+		return PASS_ON;
+	config = flow_config();
+	if (config)
+		pack_learn(skb, config, ifindex);
+	return PASS_ON;
 }

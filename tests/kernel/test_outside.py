@@ -92,6 +92,7 @@ def uplink(node: Node) -> Iterator[str]:
 def test_interface_with_the_nodes_address_leads_outside(node: Node) -> None:
     assert devices(node) == {"eth0": str(node.address)}
     assert filters(node, "eth0") == ["from_underlay"]
+    assert filters(node, "eth0", "egress") == ["to_underlay"]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,7 @@ def test_filters_of_others_stay(node: Node, uplink: str) -> None:
 
     node.datapath.replace_networks({})
     assert sorted(filters(node, uplink)) == ["bpf", "from_underlay"]
+    assert sorted(filters(node, uplink, "egress")) == ["bpf", "to_underlay"]
 
     node.namespace.ip("route", "del", "default")
     node.datapath.replace_networks({})

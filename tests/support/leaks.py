@@ -12,7 +12,7 @@ from tests.support.node import Node
 
 _OWN_DEVICES: Final = frozenset({"hawse0", "hawse_host", "hawse_peer"})
 """Made with the agent, not with an endpoint."""
-_OWN_PROGRAM: Final = "from_underlay"
+_OWN_PROGRAMS: Final = frozenset({"from_underlay", "to_underlay"})
 """On the devices to the outside, as long as there is an agent."""
 
 
@@ -65,5 +65,5 @@ def _filters(node: Node, ifname: str) -> list[str]:
         result = node.machine.run("tc", "-j", "filter", "show", "dev", ifname, side)
         if result.rc == 0 and result.out.strip():
             options = [entry["options"] for entry in json.loads(result.out) if "options" in entry]
-            listed += [str(entry) for entry in options if entry.get("bpf_name") != _OWN_PROGRAM]
+            listed += [str(entry) for entry in options if entry.get("bpf_name") not in _OWN_PROGRAMS]
     return listed

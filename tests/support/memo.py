@@ -52,6 +52,21 @@ class Memos:
 
         until(f"there are {number} memos", held, timeout_s=20, interval_s=0)
 
+    def become_packed(self, talk: Callable[[], object]) -> abi.MemoValue:
+        """Talk until a container's flow to another host is known up to the wire, and hold all; what is known of it."""
+
+        def held() -> abi.MemoValue | None:
+            talk()
+            self.hold()
+            for key, value in self.all():
+                if key.protocol_and_hook >> 8 == abi.MemoHook.FROM_CONTAINER:
+                    if value.underlay:
+                        return value
+                    self.map.delete(key)  # it may have been held just before that was noted
+            return None
+
+        return until("a packet of the flow is seen to leave", held, timeout_s=20, interval_s=0)
+
 
 @contextlib.contextmanager
 def memos(root: Path) -> Iterator[Memos]:

@@ -3,7 +3,7 @@
  * memo.h: repeats for a moment what was decided for a connection, so that its next packet costs one
  * lookup.
  *
- * Public: memo_epochs, memo_key_set, memo_read, memo_find, memo_is_due, memo_keep,
+ * Public: memo_epochs, memo_key_set, memo_read, memo_find, memo_is_due, memo_keep, memo_renew,
  * memo_forget_answers. Maps: hawse_memo, hawse_nat.
  *
  * A memo is made at the end of the whole way, for one direction of a connection that is judged, is
@@ -88,7 +88,7 @@ static __always_inline struct ethhdr *memo_read(const struct __sk_buff *skb, __u
 }
 
 /* What was decided for such a packet, copied: true when there is something, and it holds. */
-static __always_inline bool memo_find(const struct memo_key *key, __u64 epochs,
+static __always_inline bool memo_find(const struct memo_key *key, __u64 epochs, enum memo_hook hook,
 				      struct memo_value *memo)
 {
 	const volatile struct memo_value *known = hawse_memo.lookup((struct memo_key *)key);
@@ -104,6 +104,14 @@ static __always_inline bool memo_find(const struct memo_key *key, __u64 epochs,
 	*(__u16 *)&memo->mac[0] = *(const volatile __u16 *)&known->mac[0];
 	*(__u16 *)&memo->mac[2] = *(const volatile __u16 *)&known->mac[2];
 	*(__u16 *)&memo->mac[4] = *(const volatile __u16 *)&known->mac[4];
+	if (hook == MEMO_FROM_CONTAINER) {
+		memo->next_hop = known->next_hop;
+		memo->longest = known->longest;
+		memo->source_port = known->source_port;
+		memo->fragment = known->fragment;
+		memo->tos = known->tos;
+		memo->ttl = known->ttl;
+	}
 	return known->mark == memo_mark(key) && (__s64)(memo->until - bpf_jiffies64()) > 0;
 }
 
@@ -119,23 +127,45 @@ static __always_inline __be32 memo_ports(__be16 source, __be16 destination)
 	return bpf_htonl((__u32)bpf_ntohs(source) << 16 | bpf_ntohs(destination));
 }
 
+/* A translation may begin at any moment: it forgets what was kept before. */
+static __always_inline void memo_store(const struct flow *flow, struct memo_key *key,
+				       struct memo_value *memo)
+{
+	if (nat_find(flow))
+		return;
+	hawse_memo.update(key, memo);
+	if (nat_find(flow))
+		hawse_memo.delete(key);
+}
+
 /* Keep a decision; the caller has said in it where the packet goes and from whom it may come. */
 static __always_inline void memo_keep(const struct flow *flow, __u32 scope, enum memo_hook hook,
 				      struct memo_value *memo)
 {
 	struct memo_key key;
 
-	/* A translation of it may begin at any moment: it forgets what was kept before. */
-	if (nat_find(flow))
-		return;
 	memo_key_set(&key, scope, hook, flow->protocol, flow->source, flow->destination,
 		     memo_ports(flow->source_port, flow->destination_port));
 	memo->mark = memo_mark(&key);
 	*(epochs_word *)&memo->policy_epoch = flow->epochs;
 	memo->until = bpf_jiffies64() + HAWSE_MEMO_TICKS;
-	hawse_memo.update(&key, memo);
-	if (nat_find(flow))
-		hawse_memo.delete(&key);
+	memo_store(flow, &key, memo);
+}
+
+/* Keep more about a decision, which holds no longer for that; memo is what was found. */
+static __always_inline void memo_renew(struct memo_key *key, __u64 epochs, struct memo_value *memo)
+{
+	__u32 ports = bpf_ntohl(key->ports);
+	struct flow flow = {};
+
+	flow.tracked_source = key->source;
+	flow.destination = key->destination;
+	flow.source_port = bpf_htons(ports >> 16);
+	flow.destination_port = bpf_htons(ports & 0xffff);
+	flow.tracked_protocol = key->protocol_and_hook & 0xff;
+	memo->mark = memo_mark(key);
+	*(epochs_word *)&memo->policy_epoch = epochs;
+	memo_store(&flow, key, memo);
 }
 
 /*

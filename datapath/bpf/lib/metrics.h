@@ -2,7 +2,7 @@
 /*
  * metrics.h: counts what became of every packet.
  *
- * Public: count_forwarded, hawse_drop. Maps: hawse_metrics.
+ * Public: count_forwarded, count_as, hawse_drop. Maps: hawse_metrics.
  *
  * A packet is counted once, by the hook that decided on it: from_container counts egress,
  * from_overlay ingress.
@@ -12,18 +12,23 @@
 #include "events.h"
 #include "maps.h"
 
-static __always_inline void count(const struct __sk_buff *skb, __u32 reason,
-				  enum direction direction)
+/* A packet that may have been changed by now. */
+static __always_inline void count_as(__u32 bytes, __u32 segments, __u32 reason,
+				     enum direction direction)
 {
 	__u32 index = reason * 2 + direction;
 	struct metrics_value *value = hawse_metrics.lookup(&index);
-	__u32 segments;
 
 	if (!value)
 		return;
-	segments = skb->gso_segs;
 	value->packets += segments ? segments : 1;
-	value->bytes += skb->len;
+	value->bytes += bytes;
+}
+
+static __always_inline void count(const struct __sk_buff *skb, __u32 reason,
+				  enum direction direction)
+{
+	count_as(skb->len, skb->gso_segs, reason, direction);
 }
 
 static __always_inline void count_forwarded(const struct __sk_buff *skb, enum direction direction)

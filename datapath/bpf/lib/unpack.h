@@ -97,7 +97,8 @@ static __always_inline int unpack_again(struct __sk_buff *skb, const struct conf
 	memo_key_set(&key, bpf_ntohl(frame->vni) >> 8, MEMO_FROM_OVERLAY,
 		     frame->inner_ipv4.protocol, frame->inner_ipv4.saddr, frame->inner_ipv4.daddr,
 		     *(__be32 *)&frame->inner_ports);
-	if (!memo_find(&key, memo_epochs(config), &memo) || memo.node != frame->ipv4.saddr ||
+	if (!memo_find(&key, memo_epochs(config), MEMO_FROM_OVERLAY, &memo) ||
+	    memo.node != frame->ipv4.saddr ||
 	    memo.identity != (bpf_ntohl(frame->flags_and_group) & 0xffff) ||
 	    memo.underlay != skb->ifindex || !is_intact(&frame->ipv4))
 		return 0;

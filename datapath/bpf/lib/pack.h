@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * pack.h: puts packets of known flows into the tunnel itself, past the VXLAN device and the host's
+ * stack.
+ *
+ * Public: pack_again, pack_stamp, pack_stamped, pack_learn. Maps: hawse_memo, hawse_nat.
+ *
+ * What the stack decides is not left out, only repeated. The packet that makes a memo goes through
+ * the device and is stamped with the interface that it came from. If the host's firewall, its IPsec
+ * policies and its routes let it leave as a packet of the tunnel, through an interface to the outside,
+ * it is seen there with the outer header that they have given it: source port, type of service,
+ * time to live. The memo learns that header, the next hop, and the length. The next packets get the
+ * same header and leave through the same interface, by its neighbour table and its queues, for as long
+ * as the memo holds. One that is longer than any that was seen to leave whole goes through the device
+ * as well, which knows how long a packet may be, and is seen again if it needed no fragments.
+ */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+
+#include "checksum.h"
+#include "deliver.h"
+#include "memo.h"
+#include "packet.h"
+#include "transport.h"
+#include "tunnel_frame.h"
+
+/* No priority that anybody else gives: an interface follows, and 4 bits that say: nothing special. */
+#define PACK_STAMP	 0x70000000
+#define PACK_STAMP_BITS	 4
+#define PACK_IFINDEX_MAX 0xfffff
+
+#define IPV4_BYTES_MAX 0xffff
+
+/* Flags of bpf_skb_adjust_room: the last two need Linux 5.13. */
+#define ROOM_GSO_AS_IT_IS 1ULL
+#define ROOM_FOR_IPV4	  (1ULL << 1)
+#define ROOM_FOR_UDP	  (1ULL << 4)
+#define ROOM_FOR_ETHERNET (1ULL << 6 | (__u64)ETH_HLEN << 56)
+#define ROOM_FOR_TUNNEL	  (ROOM_GSO_AS_IT_IS | ROOM_FOR_IPV4 | ROOM_FOR_UDP | ROOM_FOR_ETHERNET)
+
+/* What lies before a packet in the tunnel, behind the link-layer header. */
+struct tunnel_header {
+	struct iphdr ipv4;
+	__be16 source_port;
+	__be16 destination_port;
+	__be16 length;
+	__be16 checksum;
+	__be32 flags_and_group;
+	__be32 vni; /* << 8 */
+	struct ethhdr inner_ethernet;
+} __attribute__((packed));
+
+/* Have the packet, which goes to the VXLAN device, tell what becomes of it. */
+static __always_inline void pack_stamp(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+
+	if (ifindex <= PACK_IFINDEX_MAX)
+		skb->priority = PACK_STAMP | ifindex << PACK_STAMP_BITS;
+}
+
+/* The interface that such a packet came from; 0 = it is another one. */
+static __always_inline __u32 pack_stamped(const struct __sk_buff *skb)
+{
+	__u32 stamp = skb->priority ^ PACK_STAMP;
+
+	return stamp >> 24 || stamp & ((1 << PACK_STAMP_BITS) - 1) ? 0 : stamp >> PACK_STAMP_BITS;
+}
+
+/*
+ * Bytes that a large packet's segments have in the tunnel, from the outer header on. Their headers
+ * begin at this offset in the packet. 0 = that cannot be read.
+ */
+static __always_inline __u32 packed_segment(struct __sk_buff *skb, __u32 offset, __u8 protocol)
+{
+	__u32 bytes = TUNNEL_BYTES + sizeof(struct iphdr) + skb->gso_size;
+	struct ports_header tcp;
+
+	if (protocol == IPPROTO_UDP)
+		return bytes + UDP_HEADER_BYTES;
+	if (bpf_skb_load_bytes(skb, offset + sizeof(struct iphdr), &tcp, sizeof(tcp)))
+		return 0;
+	return bytes + (tcp.offset >> 4) * 4;
+}
+
+static __always_inline void pack_header(struct tunnel_header *header,
+					const struct config_value *config,
+					const struct memo_value *memo, __u8 inner_tos, __u32 bytes)
+{
+	__builtin_memset(header, 0, sizeof(*header));
+	*(__u8 *)&header->ipv4 = IPV4_PLAIN;
+	header->ipv4.tos = memo->tos | tunnel_ecn(inner_tos);
+	header->ipv4.tot_len = bpf_htons(bytes);
+	/* Unlike the stack's, numbers do not follow one another; they need only differ. */
+	header->ipv4.id = bpf_get_prandom_u32();
+	header->ipv4.frag_off = memo->fragment;
+	header->ipv4.ttl = memo->ttl;
+	header->ipv4.protocol = IPPROTO_UDP;
+	header->ipv4.saddr = config->node_address[3];
+	header->ipv4.daddr = memo->node;
+	header->ipv4.check = checksum_fold(
+		bpf_csum_diff(0, 0, (__be32 *)&header->ipv4, sizeof(header->ipv4), 0));
+	header->source_port = memo->source_port;
+	header->destination_port = bpf_htons(config->tunnel_port);
+	header->length = bpf_htons(bytes - sizeof(header->ipv4));
+	header->flags_and_group = bpf_htonl(VXLAN_WITH_GROUP | memo->identity);
+	header->vni = bpf_htonl(memo->vni << 8);
+	mac_router(header->inner_ethernet.h_dest);
+	__builtin_memcpy(header->inner_ethernet.h_source, memo->mac, ETH_ALEN);
+	header->inner_ethernet.h_proto = bpf_htons(ETH_P_IP);
+}
+
+/*
+ * Send a packet of a container through the tunnel, as the VXLAN device would. The caller has found its
+ * memo. 0 = it has to go through that device; it is as it was.
+ */
+static __always_inline int pack_again(struct __sk_buff *skb, const struct config_value *config,
+				      const struct memo_value *memo)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct iphdr *ipv4 = data + ETH_HLEN;
+	__u32 segments = skb->gso_segs, frame_bytes = skb->len;
+	__u32 bytes = frame_bytes - ETH_HLEN + TUNNEL_BYTES, largest = bytes;
+	struct bpf_redir_neigh hop = {};
+	struct tunnel_header header;
+
+	if (!memo->underlay || bytes > IPV4_BYTES_MAX || (void *)(ipv4 + 1) > end)
+		return 0;
+	if (skb->gso_size)
+		largest = packed_segment(skb, ETH_HLEN, ipv4->protocol);
+	if (!largest || largest > memo->longest) {
+		pack_stamp(skb);
+		return 0;
+	}
+	pack_header(&header, config, memo, ipv4->tos, bytes);
+	if (bpf_skb_adjust_room(skb, TUNNEL_BYTES, ROOM_BELOW_MAC, ROOM_FOR_TUNNEL))
+		return 0;
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &header, sizeof(header), 0))
+		return TC_ACT_SHOT;
+	/* A veth pair notes its only queue, and every flow would leave by the first one (before 5.17). */
+	skb->queue_mapping = 0;
+	count_as(frame_bytes, segments, REASON_FORWARDED, DIRECTION_EGRESS);
+	hop.nh_family = 2; /* AF_INET */
+	hop.ipv4_nh = memo->next_hop;
+	return redirect_neigh(memo->underlay, &hop, sizeof(hop), 0);
+}
+
+/* Is it a packet of the tunnel, whole, written as the VXLAN device does? */
+static __always_inline bool is_tunnels(const struct __sk_buff *skb,
+				       const struct config_value *config,
+				       const struct tunnel_frame *frame)
+{
+	if (skb->vlan_present || frame->ethernet.h_proto != bpf_htons(ETH_P_IP) ||
+	    *(__u8 *)&frame->ipv4 != IPV4_PLAIN ||
+	    frame->ipv4.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
+		return false;
+	return frame->ipv4.protocol == IPPROTO_UDP &&
+	       frame->destination_port == bpf_htons(config->tunnel_port) &&
+	       address_is_ipv4(config->node_address, frame->ipv4.saddr) && !frame->checksum;
+}
+
+/* Where the host's routes have led the packet: the next hop; 0 = that cannot be told. */
+static __always_inline __be32 learn_next_hop(struct __sk_buff *skb,
+					     const struct tunnel_frame *frame, __u32 ifindex)
+{
+	struct bpf_fib_lookup fib = {};
+
+	fib.family = 2; /* AF_INET */
+	fib.l4_protocol = IPPROTO_UDP;
+	fib.sport = frame->source_port;
+	fib.dport = frame->destination_port;
+	fib.tos = frame->ipv4.tos & ~IPV4_ECN;
+	fib.ipv4_src = frame->ipv4.saddr;
+	fib.ipv4_dst = frame->ipv4.daddr;
+	/* As if it came from the container: through interfaces of the host it need not forward. */
+	fib.ifindex = ifindex;
+	if (bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return 0;
+	/* By another rule the packet may have gone another way than this. */
+	if (fib.family != 2 || fib.ifindex != skb->ifindex ||
+	    !mac_equal(fib.dmac, frame->ethernet.h_dest))
+		return 0;
+	return fib.ipv4_dst;
+}
+
+/*
+ * Keep in the memo of its flow how a packet of the tunnel leaves this host; it was stamped with this
+ * interface. The stamp is wiped off.
+ */
+static __always_inline void pack_learn(struct __sk_buff *skb, const struct config_value *config,
+				       __u32 ifindex)
+{
+	struct tunnel_frame frame;
+	struct memo_value memo = {};
+	__u64 epochs = memo_epochs(config);
+	struct memo_key key;
+	__be32 next_hop;
+	__u32 bytes;
+
+	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) || !is_tunnels(skb, config, &frame))
+		return;
+	skb->priority = 0;
+	/* Rules of the host's own go by the mark, its queues' perhaps; the next packets would have none. */
+	if (skb->mark)
+		return;
+	if (frame.inner_ethernet.h_proto != bpf_htons(ETH_P_IP) ||
+	    *(__u8 *)&frame.inner_ipv4 != IPV4_PLAIN)
+		return;
+	memo_key_set(&key, ifindex, MEMO_FROM_CONTAINER, frame.inner_ipv4.protocol,
+		     frame.inner_ipv4.saddr, frame.inner_ipv4.daddr, *(__be32 *)&frame.inner_ports);
+	if (!memo_find(&key, epochs, MEMO_FROM_CONTAINER, &memo) || memo.ifindex ||
+	    memo.node != frame.ipv4.daddr || frame.vni != bpf_htonl(memo.vni << 8) ||
+	    frame.flags_and_group != bpf_htonl(VXLAN_WITH_GROUP | memo.identity))
+		return;
+	bytes = skb->len - ETH_HLEN;
+	if (skb->gso_size)
+		bytes = packed_segment(skb, offsetof(struct tunnel_frame, inner_ipv4),
+				       frame.inner_ipv4.protocol);
+	next_hop = learn_next_hop(skb, &frame, ifindex);
+	if (!next_hop)
+		return;
+	if (memo.underlay != skb->ifindex || memo.next_hop != next_hop || memo.longest < bytes)
+		memo.longest = bytes;
+	memo.underlay = skb->ifindex;
+	memo.next_hop = next_hop;
+	memo.source_port = frame.source_port;
+	memo.tos = frame.ipv4.tos & ~IPV4_ECN;
+	memo.ttl = frame.ipv4.ttl;
+	memo.fragment = frame.ipv4.frag_off;
+	memo_renew(&key, epochs, &memo);
+}
