@@ -12,7 +12,8 @@
  * time to live. The memo learns that header, the next hop, and the length. The next packets get the
  * same header and leave through the same interface, by its neighbour table and its queues, for as long
  * as the memo holds. One that is longer than any that was seen to leave whole goes through the device
- * as well, which knows how long a packet may be, and is seen again if it needed no fragments.
+ * as well, which knows how long a packet may be, and is seen again if it needed no fragments. So do
+ * large ones that are still to be segmented: they gain nothing here.
  */
 #pragma once
 
@@ -32,14 +33,11 @@
 #define PACK_STAMP_BITS	 4
 #define PACK_IFINDEX_MAX 0xfffff
 
-#define IPV4_BYTES_MAX 0xffff
-
-/* Flags of bpf_skb_adjust_room: the last two need Linux 5.13. */
-#define ROOM_GSO_AS_IT_IS 1ULL
+/* Flags of bpf_skb_adjust_room: the last needs Linux 5.13. */
 #define ROOM_FOR_IPV4	  (1ULL << 1)
 #define ROOM_FOR_UDP	  (1ULL << 4)
 #define ROOM_FOR_ETHERNET (1ULL << 6 | (__u64)ETH_HLEN << 56)
-#define ROOM_FOR_TUNNEL	  (ROOM_GSO_AS_IT_IS | ROOM_FOR_IPV4 | ROOM_FOR_UDP | ROOM_FOR_ETHERNET)
+#define ROOM_FOR_TUNNEL	  (ROOM_FOR_IPV4 | ROOM_FOR_UDP | ROOM_FOR_ETHERNET)
 
 /* What lies before a packet in the tunnel, behind the link-layer header. */
 struct tunnel_header {
@@ -68,22 +66,6 @@ static __always_inline __u32 pack_stamped(const struct __sk_buff *skb)
 	__u32 stamp = skb->priority ^ PACK_STAMP;
 
 	return stamp >> 24 || stamp & ((1 << PACK_STAMP_BITS) - 1) ? 0 : stamp >> PACK_STAMP_BITS;
-}
-
-/*
- * Bytes that a large packet's segments have in the tunnel, from the outer header on. Their headers
- * begin at this offset in the packet. 0 = that cannot be read.
- */
-static __always_inline __u32 packed_segment(struct __sk_buff *skb, __u32 offset, __u8 protocol)
-{
-	__u32 bytes = TUNNEL_BYTES + sizeof(struct iphdr) + skb->gso_size;
-	struct ports_header tcp;
-
-	if (protocol == IPPROTO_UDP)
-		return bytes + UDP_HEADER_BYTES;
-	if (bpf_skb_load_bytes(skb, offset + sizeof(struct iphdr), &tcp, sizeof(tcp)))
-		return 0;
-	return bytes + (tcp.offset >> 4) * 4;
 }
 
 static __always_inline void pack_header(struct tunnel_header *header,
@@ -122,16 +104,13 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ipv4 = data + ETH_HLEN;
-	__u32 segments = skb->gso_segs, frame_bytes = skb->len;
-	__u32 bytes = frame_bytes - ETH_HLEN + TUNNEL_BYTES, largest = bytes;
+	__u32 frame_bytes = skb->len, bytes = frame_bytes - ETH_HLEN + TUNNEL_BYTES;
 	struct bpf_redir_neigh hop = {};
 	struct tunnel_header header;
 
-	if (!memo->underlay || bytes > IPV4_BYTES_MAX || (void *)(ipv4 + 1) > end)
+	if (!memo->underlay || skb->gso_size || (void *)(ipv4 + 1) > end)
 		return 0;
-	if (skb->gso_size)
-		largest = packed_segment(skb, ETH_HLEN, ipv4->protocol);
-	if (!largest || largest > memo->longest) {
+	if (bytes > memo->longest) {
 		pack_stamp(skb);
 		return 0;
 	}
@@ -142,7 +121,7 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 		return TC_ACT_SHOT;
 	/* A veth pair notes its only queue, and every flow would leave by the first one (before 5.17). */
 	skb->queue_mapping = 0;
-	count_as(frame_bytes, segments, REASON_FORWARDED, DIRECTION_EGRESS);
+	count_as(frame_bytes, 1, REASON_FORWARDED, DIRECTION_EGRESS);
 	hop.nh_family = 2; /* AF_INET */
 	hop.ipv4_nh = memo->next_hop;
 	return redirect_neigh(memo->underlay, &hop, sizeof(hop), 0);
@@ -215,10 +194,8 @@ static __always_inline void pack_learn(struct __sk_buff *skb, const struct confi
 	    memo.node != frame.ipv4.daddr || frame.vni != bpf_htonl(memo.vni << 8) ||
 	    frame.flags_and_group != bpf_htonl(VXLAN_WITH_GROUP | memo.identity))
 		return;
-	bytes = skb->len - ETH_HLEN;
-	if (skb->gso_size)
-		bytes = packed_segment(skb, offsetof(struct tunnel_frame, inner_ipv4),
-				       frame.inner_ipv4.protocol);
+	/* Of a large one, which is cut yet, the length says nothing. */
+	bytes = skb->gso_size ? 0 : skb->len - ETH_HLEN;
 	next_hop = learn_next_hop(skb, &frame, ifindex);
 	if (!next_hop)
 		return;
