@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 _FieldsType = list[tuple[str, Any]]
 
-ABI_VERSION: Final = 4
+ABI_VERSION: Final = 5
 ROUTER_MAC: Final = 0x026861777365
 """of every host end and of the tunnel device"""
 IDENTITY_HOST: Final = 1
@@ -67,8 +67,6 @@ ROUTED_MAX: Final = 1024
 NAT_TRIES: Final = 64
 """ports that are tried for a connection"""
 MEMO_MAX: Final = 131072
-MEMO_TICKS: Final = 250
-"""how long a memo holds: at most 2.5 s, a second as a rule"""
 BUSY_PACKETS: Final = 16
 """of a connection in one second: then a memo is made"""
 
@@ -264,7 +262,7 @@ class ConfigValue(ctypes.Structure):
         ("nat_port_first", ctypes.c_uint16),
         ("nat_port_last", ctypes.c_uint16),
         ("tunnel_port", ctypes.c_uint16),
-        ("unused", ctypes.c_uint16),
+        ("memo_ticks", ctypes.c_uint16),
     ]
     node_address: ctypes.Array[Any]
     """source of tunnel packets; all zero = not configured"""
@@ -286,8 +284,8 @@ class ConfigValue(ctypes.Structure):
     """to here; 0 = nothing is masqueraded"""
     tunnel_port: int
     """of the VXLAN device"""
-    unused: int
-    """0"""
+    memo_ticks: int
+    """how long a memo holds: a second, in ticks of this kernel's clock"""
 
 
 class ConfigFlags(enum.IntEnum):

@@ -5,6 +5,7 @@ Several parts of the datapath own a field or a flag of it; each changes its own 
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from datapath import abi
@@ -14,6 +15,8 @@ from datapath.maps import TypedMap
 from model.addresses import IPAddress
 
 _INDEX: Final = 0
+_COARSE_CLOCK: Final = 6
+"""CLOCK_MONOTONIC_COARSE of linux/time.h: it goes on once a tick, and the kernel tells how long that is."""
 
 
 class HostConfig:
@@ -46,6 +49,7 @@ class HostConfig:
         value.nat_port_first = config.way_out.first_port if config.way_out else 0
         value.nat_port_last = config.way_out.last_port if config.way_out else 0
         value.tunnel_port = config.tunnel_port
+        value.memo_ticks = ticks_a_second()
         # The agent before this one may have died between a change and the epoch.
         value.places_epoch = _next(value.places_epoch)
         self._write(value)
@@ -74,6 +78,11 @@ class HostConfig:
 
     def _write(self, value: abi.ConfigValue) -> None:
         self._config.update(abi.ArrayKey(index=_INDEX), value)
+
+
+def ticks_a_second() -> int:
+    """How many jiffies this kernel counts in a second (``CONFIG_HZ``)."""
+    return round(1 / time.clock_getres(_COARSE_CLOCK))
 
 
 def _next(epoch: int) -> int:

@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#define HAWSE_ABI_VERSION	  4
+#define HAWSE_ABI_VERSION	  5
 #define HAWSE_ROUTER_MAC	  0x026861777365 /* of every host end and of the tunnel device */
 #define HAWSE_IDENTITY_HOST	  1		 /* never accepted from the wire */
 #define HAWSE_IDENTITY_WORLD	  2
@@ -55,8 +55,7 @@
 #define HAWSE_ROUTED_MAX	  1024
 #define HAWSE_NAT_TRIES		  64 /* ports that are tried for a connection */
 #define HAWSE_MEMO_MAX		  131072
-#define HAWSE_MEMO_TICKS	  250 /* how long a memo holds: at most 2.5 s, a second as a rule */
-#define HAWSE_BUSY_PACKETS	  16  /* of a connection in one second: then a memo is made */
+#define HAWSE_BUSY_PACKETS	  16 /* of a connection in one second: then a memo is made */
 
 enum direction {
 	DIRECTION_INGRESS = 0, /* ingress */
@@ -157,7 +156,7 @@ struct config_value {
 	__u16 nat_port_first; /* masqueraded connections get a port from here, this machine's order */
 	__u16 nat_port_last; /* to here; 0 = nothing is masqueraded */
 	__u16 tunnel_port;   /* of the VXLAN device */
-	__u16 unused;	     /* 0 */
+	__u16 memo_ticks;    /* how long a memo holds: a second, in ticks of this kernel's clock */
 };
 
 enum config_flags {

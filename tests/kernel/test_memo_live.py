@@ -17,9 +17,12 @@ from typing import Final
 
 import pytest
 
+from datapath import abi, host_config
 from datapath.abi import DropReason
 from datapath.api import Direction, IpcacheKey, PublishedPort, PublishedTarget, RemoteEndpoint
+from datapath.maps import CONFIG, TypedMap
 from datapath.names import TUNNEL_IFNAME
+from datapath.pins import Pins
 from datapath.policy_table import IdentityFlags
 from model.ids import IdentityId
 from tests.kernel.test_services import VIP, serve
@@ -145,6 +148,32 @@ def test_known_flow_needs_no_other_map(world: World) -> None:
 
         assert talk.ask()
         assert talk.answer()
+
+
+def test_memo_holds_for_a_second(world: World) -> None:
+    node = world.client.node
+    with (
+        world.talking() as talk,
+        memo.memos(node.root) as seen,
+        contextlib.closing(TypedMap(Pins(node.root).maps, "hawse_config", CONFIG)) as config,
+    ):
+        value = config.lookup(abi.ArrayKey(index=0))
+        assert value is not None
+        ticks, more = host_config.ticks_a_second(), 60_000
+        assert value.memo_ticks == ticks
+
+        def end() -> int:
+            for key, _ in seen.all():
+                seen.map.delete(key)
+            talk.burst()
+            return max((found.until for _, found in seen.all()), default=0)
+
+        before = until("there is a memo", end, timeout_s=LONG_S, interval_s=0)
+        value.memo_ticks = more
+        config.update(abi.ArrayKey(index=0), value)
+        after = until("there is a memo", end, timeout_s=LONG_S, interval_s=0)
+
+    assert after - before >= more - ticks
 
 
 def test_policy_cuts_it_and_lets_it_go_on(world: World) -> None:

@@ -4,7 +4,7 @@
  * lookup.
  *
  * Public: memo_epochs, memo_key_set, memo_read, memo_find, memo_is_due, memo_keep, memo_renew,
- * memo_forget_answers. Maps: hawse_memo, hawse_nat.
+ * memo_forget_answers. Maps: hawse_memo, hawse_nat, hawse_config.
  *
  * A memo is made at the end of the whole way, for one direction of a connection that is judged, is
  * not translated, and has many packets. What makes it right:
@@ -142,13 +142,16 @@ static __always_inline void memo_store(const struct flow *flow, struct memo_key 
 static __always_inline void memo_keep(const struct flow *flow, __u32 scope, enum memo_hook hook,
 				      struct memo_value *memo)
 {
+	struct config_value *config = flow_config();
 	struct memo_key key;
 
+	if (!config)
+		return;
 	memo_key_set(&key, scope, hook, flow->protocol, flow->source, flow->destination,
 		     memo_ports(flow->source_port, flow->destination_port));
 	memo->mark = memo_mark(&key);
 	*(epochs_word *)&memo->policy_epoch = flow->epochs;
-	memo->until = bpf_jiffies64() + HAWSE_MEMO_TICKS;
+	memo->until = bpf_jiffies64() + config->memo_ticks;
 	memo_store(flow, &key, memo);
 }
 
