@@ -146,6 +146,15 @@ def test_other_end_takes_it_and_it_is_counted(world: World) -> None:
         assert 2 * (14 + 28) < _bytes(sender, Direction.EGRESS) - sent - SEEN < 2 * (14 + 28) + SEEN
 
 
+def test_packed_flow_needs_no_other_map(world: World) -> None:
+    with packing(world) as (talk, _), without_tunnel(world.client.node), without_tunnel(world.receiver):
+        for node in world.nodes:
+            memo.hide_the_way(node.root)
+
+        assert talk.ask()
+        assert talk.answer()
+
+
 def _bytes(node: Node, direction: Direction) -> int:
     return sum(
         counter.bytes

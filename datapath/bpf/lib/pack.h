@@ -107,6 +107,7 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 	__u32 frame_bytes = skb->len, bytes = frame_bytes - ETH_HLEN + TUNNEL_BYTES;
 	struct bpf_redir_neigh hop = {};
 	struct tunnel_header header;
+	__u8 inner_tos;
 
 	if (!memo->underlay || skb->gso_size || (void *)(ipv4 + 1) > end)
 		return 0;
@@ -114,9 +115,10 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 		pack_stamp(skb);
 		return 0;
 	}
-	pack_header(&header, config, memo, ipv4->tos, bytes);
+	inner_tos = ipv4->tos;
 	if (bpf_skb_adjust_room(skb, TUNNEL_BYTES, ROOM_BELOW_MAC, ROOM_FOR_TUNNEL))
 		return 0;
+	pack_header(&header, config, memo, inner_tos, bytes);
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, &header, sizeof(header), 0))
 		return TC_ACT_SHOT;
 	/* A veth pair notes its only queue, and every flow would leave by the first one (before 5.17). */
