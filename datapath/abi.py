@@ -794,6 +794,8 @@ class MemoHook(enum.IntEnum):
 
     FROM_CONTAINER = 0, "came in through a veth pair"
     FROM_OVERLAY = 1, "came in through the tunnel"
+    FROM_NODE = 2, "of the tunnel, before it is taken out of it; see lane.h"
+    TO_NODE = 3, "of the tunnel, when it has been put into it; see lane.h"
 
 
 class MemoKey(ctypes.Structure):
@@ -807,7 +809,7 @@ class MemoKey(ctypes.Structure):
         ("protocol_and_hook", ctypes.c_uint32),
     ]
     scope: int
-    """host end of the veth pair; of the tunnel the network"""
+    """host end of the veth pair; of the tunnel the network; of a lane its own"""
     source: int
     """address"""
     destination: int

@@ -72,6 +72,7 @@ STAGES: Final = (
     "to_outside",
     "judge_container",
     "judge_overlay",
+    "judge_unpacked",
 )
 """Programs that others go on with, in the order of ``enum stage``; nothing runs them otherwise."""
 STAGE_ARRAY: Final = "hawse_stages"

@@ -378,11 +378,13 @@ struct conntrack_value {
 enum memo_hook {
 	MEMO_FROM_CONTAINER = 0, /* came in through a veth pair */
 	MEMO_FROM_OVERLAY = 1,	 /* came in through the tunnel */
+	MEMO_FROM_NODE = 2,	 /* of the tunnel, before it is taken out of it; see lane.h */
+	MEMO_TO_NODE = 3,	 /* of the tunnel, when it has been put into it; see lane.h */
 };
 
 struct memo_key {
-	__u32 scope;		 /* host end of the veth pair; of the tunnel the network */
-	__be32 source;		 /* address */
+	__u32 scope;   /* host end of the veth pair; of the tunnel the network; of a lane its own */
+	__be32 source; /* address */
 	__be32 destination;	 /* address */
 	__be32 ports;		 /* source and destination, as they stand in the packet */
 	__u32 protocol_and_hook; /* protocol of IP, and enum memo_hook << 8 */

@@ -33,6 +33,7 @@
 #include "lib/echo.h"
 #include "lib/flow.h"
 #include "lib/ipcache.h"
+#include "lib/lane.h"
 #include "lib/maps.h"
 #include "lib/memo.h"
 #include "lib/metrics.h"
@@ -105,22 +106,24 @@ static __always_inline int send_outside(struct __sk_buff *skb, const struct conf
 	}
 }
 
-/* Go the same way at once the next time. */
-static __always_inline void keep_way(struct __sk_buff *skb, const struct endpoint_value *endpoint,
+/* Go the same way at once the next time. Returns whether the packet has to go through the device for that. */
+static __always_inline bool keep_way(struct __sk_buff *skb, const struct endpoint_value *endpoint,
 				     const struct ipcache_value *place, const struct flow *flow)
 {
 	struct memo_value memo = {};
 
 	if (!memo_is_due(flow) || place->flags & IPCACHE_GONE)
-		return;
+		return false;
 	memo.ifindex = place->ifindex;
 	memo.node = place->tunnel_endpoint[3];
 	memo.vni = endpoint->vni;
 	memo.identity = endpoint->identity;
 	__builtin_memcpy(memo.mac, endpoint->mac, sizeof(memo.mac));
 	memo_keep(flow, skb->ifindex, MEMO_FROM_CONTAINER, &memo);
-	if (!place->ifindex)
-		pack_stamp(skb);
+	if (place->ifindex)
+		return false;
+	pack_stamp(skb);
+	return true;
 }
 
 static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoint_value *endpoint,
@@ -131,6 +134,7 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 	struct ethhdr *ethernet;
 	int way = WAY_ENDPOINT;
 	struct iphdr *ipv4;
+	bool stamped;
 	int err = parse_routed_ipv4(skb, &ethernet, &ipv4);
 
 	if (err)
@@ -172,9 +176,15 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 		return answer_echo(skb);
 	if (!place)
 		return DROP(DROP_UNKNOWN_L3_TARGET);
-	keep_way(skb, endpoint, place, flow);
+	stamped = keep_way(skb, endpoint, place, flow);
 	if (ipcache_is_local(place))
 		return deliver_local(skb, place->ifindex, DIRECTION_EGRESS);
+	if (!stamped) {
+		way = lane_send(skb, config, flow, endpoint->mac, place->tunnel_endpoint[3],
+				endpoint->identity);
+		if (way)
+			return way;
+	}
 	return deliver_remote(skb, config, place->tunnel_endpoint[3], endpoint->vni,
 			      endpoint->identity);
 }

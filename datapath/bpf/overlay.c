@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * overlay.c: from_overlay, at tc ingress of the VXLAN device.
+ * overlay.c: from_overlay, at tc ingress of the VXLAN device; and judge_unpacked, for what from_underlay
+ * has taken out of the tunnel before that (unpack.h), which goes the same way.
  *
  * How a packet goes:
  * 1) it must come from a node of the cluster, and carry the sender's identity;
@@ -22,6 +23,7 @@
 #include "lib/deliver.h"
 #include "lib/flow.h"
 #include "lib/ipcache.h"
+#include "lib/lane.h"
 #include "lib/maps.h"
 #include "lib/memo.h"
 #include "lib/metrics.h"
@@ -110,9 +112,9 @@ static __always_inline void keep_arrival(const struct tunnel *tunnel, __u32 unde
 }
 
 static __always_inline int judge_ingress(struct __sk_buff *skb, const struct config_value *config,
-					 const struct tunnel *tunnel, struct flow *flow)
+					 const struct tunnel *tunnel, __u32 underlay, bool by_stack,
+					 struct flow *flow)
 {
-	__u32 underlay = unpack_stamped(skb);
 	struct ipcache_value *place;
 	struct iphdr *ipv4;
 	int err;
@@ -129,6 +131,8 @@ static __always_inline int judge_ingress(struct __sk_buff *skb, const struct con
 	flow->destination = ipv4->daddr;
 	if (!source_is_there(flow, tunnel->source))
 		return DROP(DROP_INVALID_SOURCE_IP);
+	if (by_stack && underlay)
+		lane_in_open(config, flow->epochs, underlay, tunnel->source);
 	err = read_transport(skb, ipv4, flow);
 	if (err)
 		return err;
@@ -196,6 +200,27 @@ int judge_overlay(struct __sk_buff *skb)
 	if (config)
 		flow.epochs = memo_epochs(config);
 	read_tunnel(skb, &tunnel);
-	verdict = judge_ingress(skb, config, &tunnel, &flow);
+	verdict = judge_ingress(skb, config, &tunnel, unpack_stamped(skb), true, &flow);
+	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
+}
+
+/* What was taken out of the tunnel before it came to its device. */
+int judge_unpacked(struct __sk_buff *skb)
+{
+	struct config_value *config = flow_config();
+	struct handover *handover = handed_over();
+	struct tunnel tunnel = {};
+	struct flow flow;
+	int verdict;
+
+	if (!handover)
+		return TC_ACT_SHOT;
+	flow = handover->flow;
+	tunnel.vni = flow.vni;
+	tunnel.source = handover->address;
+	tunnel.identity = flow.source_identity;
+	tunnel.is_readable = true;
+	tunnel.has_identity = true;
+	verdict = judge_ingress(skb, config, &tunnel, skb->ifindex, false, &flow);
 	return verdict < 0 ? hawse_drop(skb, &flow, verdict) : verdict;
 }

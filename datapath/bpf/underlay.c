@@ -26,6 +26,7 @@
 #include "lib/deliver.h"
 #include "lib/flow.h"
 #include "lib/ipcache.h"
+#include "lib/lane.h"
 #include "lib/metrics.h"
 #include "lib/nat.h"
 #include "lib/outside.h"
@@ -196,13 +197,17 @@ int from_underlay(struct __sk_buff *skb)
 /* What leaves is let go as it is; of one packet of a known flow it is noted how (pack.h). */
 int to_underlay(struct __sk_buff *skb)
 {
-	__u32 ifindex = pack_stamped(skb);
+	__u32 of_flow = pack_stamped(skb), of_lane = lane_stamped(skb);
 	struct config_value *config;
 
-	if (!ifindex)
+	if (!of_flow && !of_lane)
 		return PASS_ON;
 	config = flow_config();
-	if (config)
-		pack_learn(skb, config, ifindex);
+	if (!config)
+		return PASS_ON;
+	if (of_flow)
+		pack_learn(skb, config, of_flow);
+	else
+		lane_learn(skb, config, of_lane);
 	return PASS_ON;
 }

@@ -15,6 +15,8 @@ from tests.support.wait import until
 FOR_EVER: Final = 2**62
 """A moment in jiffies that does not come."""
 
+_OF_LANES: Final = (abi.MemoHook.FROM_NODE, abi.MemoHook.TO_NODE)
+
 Memo = tuple[abi.MemoKey, abi.MemoValue]
 
 
@@ -29,12 +31,23 @@ class Memos:
         self.map = opened
 
     def all(self) -> list[Memo]:
-        """Every entry."""
-        return list(self.map.items())
+        """Every entry that is about a flow."""
+        return [(key, value) for key, value in self.map.items() if key.protocol_and_hook >> 8 not in _OF_LANES]
 
     def count(self) -> int:
         """How many there are."""
         return len(self.all())
+
+    def lanes(self, hook: abi.MemoHook) -> list[Memo]:
+        """Every entry that is about another host: whose packets are taken, or how those to it leave."""
+        return [(key, value) for key, value in self.map.items() if key.protocol_and_hook >> 8 == hook]
+
+    def hold_lanes(self, until_jiffies: int = FOR_EVER) -> None:
+        """Set the moment that they end at."""
+        for hook in _OF_LANES:
+            for key, value in self.lanes(hook):
+                value.until = until_jiffies
+                self.map.update(key, value)
 
     def hold(self, until_jiffies: int = FOR_EVER) -> None:
         """Set the moment that all of them end at."""

@@ -104,7 +104,7 @@ static __always_inline bool memo_find(const struct memo_key *key, __u64 epochs, 
 	*(__u16 *)&memo->mac[0] = *(const volatile __u16 *)&known->mac[0];
 	*(__u16 *)&memo->mac[2] = *(const volatile __u16 *)&known->mac[2];
 	*(__u16 *)&memo->mac[4] = *(const volatile __u16 *)&known->mac[4];
-	if (hook == MEMO_FROM_CONTAINER) {
+	if (hook == MEMO_FROM_CONTAINER || hook == MEMO_TO_NODE) {
 		memo->next_hop = known->next_hop;
 		memo->longest = known->longest;
 		memo->source_port = known->source_port;

@@ -4,7 +4,7 @@
  * is known of the packet by then is handed over.
  *
  * Public: stage_refuse, stage_refuse_length, stage_service, stage_undo, stage_published,
- * stage_outside, stage_from_start, handed_over.
+ * stage_outside, stage_unpacked, stage_from_start, handed_over.
  *
  * So no program is longer, and none harder to verify, than what it does. The array of programs
  * belongs to one build; datapath/load.py fills it.
@@ -23,7 +23,8 @@ enum stage {
 	STAGE_OUTSIDE = 4,   /* outside.c */
 	STAGE_CONTAINER = 5, /* endpoint.c: judge_container */
 	STAGE_OVERLAY = 6,   /* overlay.c: judge_overlay */
-	STAGES = 7,
+	STAGE_UNPACKED = 7,  /* overlay.c: judge_unpacked */
+	STAGES = 8,
 };
 
 struct handover {
@@ -110,4 +111,11 @@ static __always_inline int stage_outside(struct __sk_buff *skb, const struct flo
 					 __be32 gateway, bool routed)
 {
 	return hand_over(skb, flow, STAGE_OUTSIDE, 0, gateway, routed);
+}
+
+/* Out of the tunnel already; network and sender's identity are in the flow, node is who sent it. */
+static __always_inline int stage_unpacked(struct __sk_buff *skb, const struct flow *flow,
+					  __be32 node)
+{
+	return hand_over(skb, flow, STAGE_UNPACKED, 0, node, 0);
 }

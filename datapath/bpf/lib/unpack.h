@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * unpack.h: takes packets of known flows out of the tunnel at the interface of the underlay already,
- * past the host's stack and the VXLAN device.
+ * unpack.h: takes packets of known flows, and of known hosts, out of the tunnel at the interface of
+ * the underlay already, past the host's stack and the VXLAN device.
  *
  * Public: unpack_again, unpack_stamp, unpack_stamped. Maps: hawse_memo.
  *
@@ -20,17 +20,29 @@
 
 #include "checksum.h"
 #include "deliver.h"
+#include "lane.h"
 #include "memo.h"
 #include "packet.h"
+#include "stages.h"
 #include "transport.h"
 #include "tunnel_frame.h"
 
 #define UNPACK_STAMP 0x68617773 /* no priority that anybody else gives */
 
-/* Note where a packet of the tunnel comes in. */
+/* bcc does not declare this one. */
+static long (*skb_get_xfrm_state)(struct __sk_buff *skb, __u32 number, struct bpf_xfrm_state *state,
+				  __u32 bytes, __u64 flags) = (void *)BPF_FUNC_skb_get_xfrm_state;
+
+/*
+ * Note where a packet of the tunnel comes in. Not of one that IPsec has taken out of another tunnel: that
+ * it may pass says nothing of those that come in the open.
+ */
 static __always_inline void unpack_stamp(struct __sk_buff *skb)
 {
-	skb->priority = UNPACK_STAMP ^ skb->ifindex;
+	struct bpf_xfrm_state state = {};
+
+	if (skb_get_xfrm_state(skb, 0, &state, sizeof(state), 0))
+		skb->priority = UNPACK_STAMP ^ skb->ifindex;
 }
 
 /* Where it came in, behind the tunnel; 0 = not known. The stamp is wiped off. */
@@ -77,8 +89,17 @@ static __always_inline bool can_unpack(const struct __sk_buff *skb, struct tunne
 	if (frame->inner_ipv4.protocol == IPPROTO_UDP)
 		return true;
 	ports = (void *)&frame->inner_ports;
-	return frame->inner_ipv4.protocol == IPPROTO_TCP && (void *)(ports + 1) <= end &&
-	       !(ports->flags & TCP_TURNS);
+	return frame->inner_ipv4.protocol == IPPROTO_TCP && (void *)(ports + 1) <= end;
+}
+
+/* Does it begin or end a connection? */
+static __always_inline bool is_turn(const struct __sk_buff *skb, const struct tunnel_frame *frame)
+{
+	void *end = (void *)(long)skb->data_end;
+	struct ports_header *ports = (void *)&frame->inner_ports;
+
+	return frame->inner_ipv4.protocol == IPPROTO_TCP &&
+	       ((void *)(ports + 1) > end || ports->flags & TCP_TURNS);
 }
 
 /*
@@ -88,24 +109,40 @@ static __always_inline bool can_unpack(const struct __sk_buff *skb, struct tunne
 static __always_inline int unpack_again(struct __sk_buff *skb, const struct config_value *config)
 {
 	struct tunnel_frame *frame = (void *)(long)skb->data;
+	__u64 epochs = memo_epochs(config);
 	__u8 macs[2 * ETH_ALEN];
 	struct memo_value memo;
 	struct memo_key key;
+	struct flow flow;
+	bool known = false;
+	__be32 node;
 
 	if (!can_unpack(skb, frame))
 		return 0;
-	memo_key_set(&key, bpf_ntohl(frame->vni) >> 8, MEMO_FROM_OVERLAY,
-		     frame->inner_ipv4.protocol, frame->inner_ipv4.saddr, frame->inner_ipv4.daddr,
-		     *(__be32 *)&frame->inner_ports);
-	if (!memo_find(&key, memo_epochs(config), MEMO_FROM_OVERLAY, &memo) ||
-	    memo.node != frame->ipv4.saddr ||
-	    memo.identity != (bpf_ntohl(frame->flags_and_group) & 0xffff) ||
-	    memo.underlay != skb->ifindex || !is_intact(&frame->ipv4))
+	flow_begin(&flow, DIRECTION_INGRESS);
+	flow.epochs = epochs;
+	flow.vni = bpf_ntohl(frame->vni) >> 8;
+	flow.source_identity = bpf_ntohl(frame->flags_and_group) & 0xffff;
+	node = frame->ipv4.saddr;
+	if (!is_turn(skb, frame)) {
+		memo_key_set(&key, flow.vni, MEMO_FROM_OVERLAY, frame->inner_ipv4.protocol,
+			     frame->inner_ipv4.saddr, frame->inner_ipv4.daddr,
+			     *(__be32 *)&frame->inner_ports);
+		known = memo_find(&key, epochs, MEMO_FROM_OVERLAY, &memo) && memo.node == node &&
+			memo.identity == flow.source_identity && memo.underlay == skb->ifindex;
+	}
+	/* What is for this host itself may be refused, by the way that it came. */
+	if (!known && (address_is_ipv4(config->node_address, frame->inner_ipv4.daddr) ||
+		       !lane_in_is_open(config, epochs, skb->ifindex, node)))
+		return 0;
+	if (!is_intact(&frame->ipv4))
 		return 0;
 	__builtin_memcpy(macs, &frame->inner_ethernet, sizeof(macs));
 	if (bpf_skb_adjust_room(skb, -(int)TUNNEL_BYTES, ROOM_BELOW_MAC, 0))
 		return 0;
 	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
 		return TC_ACT_SHOT;
-	return deliver_local(skb, memo.ifindex, DIRECTION_INGRESS);
+	if (known)
+		return deliver_local(skb, memo.ifindex, DIRECTION_INGRESS);
+	return hawse_drop(skb, &flow, stage_unpacked(skb, &flow, node));
 }
