@@ -26,6 +26,8 @@ DATAGRAM_BYTES: Final = 64
 _SENDS: Final = "taskset -c 0"
 _RECEIVES: Final = "taskset -c 1"
 _BOTH: Final = "taskset -c 1"
+_CONGESTION: Final = "cubic"
+"""Linux's own choice; what a machine may have been set to, like BBR, sends in a rhythm of its own."""
 _PERCENTILE: Final = re.compile(r"percentile (50|99)\.000 =\s*([0-9.]+)")
 
 
@@ -113,7 +115,7 @@ def bulk(pair: Pair, *, streams: int, long: str) -> tuple[float, float]:
     pair.server.start("bulk", f"{_RECEIVES} iperf3 -s -1 -p {BULK_PORT} --forceflush", says="listening")
     before = busy_s()
     try:
-        command = f"{_SENDS} iperf3 -c {pair.address} -p {BULK_PORT} {long} -P {streams} -J"
+        command = f"{_SENDS} iperf3 -c {pair.address} -p {BULK_PORT} {long} -P {streams} -C {_CONGESTION} -J"
         said = pair.client.run(command)
     except PlaceFailed:
         pair.server.end("bulk")
