@@ -113,6 +113,7 @@ class DropReason(enum.IntEnum):
     UNSUPPORTED_L2 = 166, "Unsupported L2 protocol"
     NAT_NO_MAPPING = 167, "No mapping for NAT masquerade"
     NAT_UNSUPPORTED = 168, "Unsupported protocol for NAT masquerade"
+    ENCAP_PROHIBITED = 170, "Encapsulation traffic is prohibited"
     INVALID_IDENTITY = 171, "Invalid identity"
     FRAGMENTATION_NEEDED = 136, "Fragmentation needed"
     MISSED_TAIL_CALL = 140, "Missed tail call"

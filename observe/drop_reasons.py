@@ -69,6 +69,7 @@ _MEANINGS: Final[Mapping[int, str]] = MappingProxyType({
     NO_BACKEND: "nobody answers for the service; the client is refused",
     abi.DropReason.NAT_NO_MAPPING: "MASQUERADE_PORTS has no free port, or the connection that it answers is forgotten",
     abi.DropReason.NAT_UNSUPPORTED: "only TCP, UDP and ICMP echo are translated, and of SCTP only the addresses",
+    abi.DropReason.ENCAP_PROHIBITED: "to the tunnel's port: outside it would pass for a packet of this host's tunnel",
     abi.DropReason.BACKEND_GONE: "its container is gone or its host is lost; the connection is reset",
 })  # fmt: skip
 

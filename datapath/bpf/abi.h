@@ -81,6 +81,7 @@ enum drop_reason {
 	DROP_UNSUPPORTED_L2 = 166,	 /* Unsupported L2 protocol */
 	DROP_NAT_NO_MAPPING = 167,	 /* No mapping for NAT masquerade */
 	DROP_NAT_UNSUPPORTED = 168,	 /* Unsupported protocol for NAT masquerade */
+	DROP_ENCAP_PROHIBITED = 170,	 /* Encapsulation traffic is prohibited */
 	DROP_INVALID_IDENTITY = 171,	 /* Invalid identity */
 	DROP_FRAGMENTATION_NEEDED = 136, /* Fragmentation needed */
 	DROP_MISSED_TAIL_CALL = 140,	 /* Missed tail call */

@@ -3,11 +3,13 @@
  * outside.c: to_outside, for packets of containers to the world.
  *
  * How a packet goes:
- * 1) the host's routes say through which interface; a packet that is too long for it is refused
+ * 1) one to the port of the tunnel is refused: with this host's address, other hosts would take what
+ *    is in it for packets of this host's containers;
+ * 2) the host's routes say through which interface; a packet that is too long for it is refused
  *    with the length that fits;
- * 2) it gets the host's address on that interface and a port of the range for translation, unless
+ * 3) it gets the host's address on that interface and a port of the range for translation, unless
  *    its network or its destination is routed;
- * 3) it leaves through the interface. What leads elsewhere is for the host's stack.
+ * 4) it leaves through the interface. What leads elsewhere is for the host's stack.
  *
  * Maps: hawse_devices, hawse_routed, and those of nat.h.
  */
@@ -53,8 +55,12 @@ static __always_inline int leave(struct __sk_buff *skb, const struct config_valu
 	struct device_value *device;
 	struct device_key key = {};
 	__u32 ifindex;
-	int err = find_way(skb, flow, flow->destination, &fib);
+	int err;
 
+	if (flow->protocol == IPPROTO_UDP &&
+	    flow->destination_port == bpf_htons(config->tunnel_port))
+		return DROP(DROP_ENCAP_PROHIBITED);
+	err = find_way(skb, flow, flow->destination, &fib);
 	if (err < 0)
 		return stage_refuse_length(skb, flow, err, gateway, fib.mtu_result);
 	key.ifindex = err;

@@ -10,15 +10,15 @@ from typing import Any, Final
 import pytest
 
 from datapath import maps
-from datapath.abi import CLOSE_TIMEOUT_S, STREAM_TIMEOUT_S, TCP_TIMEOUT_S
-from datapath.api import NetworkSpec, WayOut
+from datapath.abi import CLOSE_TIMEOUT_S, STREAM_TIMEOUT_S, TCP_TIMEOUT_S, DropReason
+from datapath.api import Direction, NetworkSpec, WayOut
 from datapath.maps import TypedMap
 from datapath.pins import Pins
 from datapath.policy_table import IdentityFlags, PolicyTable
 from model.ids import IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_WORLD
 from tests.kernel.test_services import connection, exchange, listener
 from tests.support.netns import Namespace
-from tests.support.overlay import IDENTITY, NETWORK, OPEN, VNI, Container, Node, Overlay
+from tests.support.overlay import IDENTITY, NETWORK, OPEN, TUNNEL_PORT, VNI, Container, Node, Overlay
 
 pytestmark = pytest.mark.kernel
 
@@ -114,6 +114,25 @@ def test_datagrams_and_their_fragments(scene: Scene) -> None:
             assert FIRST_PORT <= port <= LAST_PORT
             server.sendto(data * 2, (address, port))
             assert len(client.recv(65535)) == 2 * size
+
+
+def test_nobody_speaks_for_the_host_in_its_tunnel(scene: Scene) -> None:
+    """With the host's address on it, another host would take it for a packet of this one's containers."""
+    with scene.world.entered():
+        server, sentinel = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with scene.container.namespace.entered():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server, sentinel, client:
+        server.bind((WORLD, TUNNEL_PORT))
+        sentinel.bind((WORLD, PORT))
+        client.sendto(b"forged", (WORLD, TUNNEL_PORT))
+        client.sendto(b"sent after it", (WORLD, PORT))
+        sentinel.settimeout(3)
+        assert sentinel.recv(100) == b"sent after it"
+        with pytest.raises(BlockingIOError):
+            server.recv(100, socket.MSG_DONTWAIT)
+
+    assert scene.node.count(DropReason.ENCAP_PROHIBITED, Direction.EGRESS) == 1
 
 
 def test_ping_and_errors_about_what_was_sent(scene: Scene) -> None:
