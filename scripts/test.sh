@@ -1,8 +1,8 @@
 #!/bin/sh
 # Run all tests in two lanes, side by side: end-to-end tests spend most of their time waiting for engines.
 #
-#   1. end-to-end tests with three nodes; their output is seen at once
-#   2. the other end-to-end tests, then unit, contract and kernel tests; their output follows when all is done
+#   1. end-to-end tests with three nodes, then unit and contract tests; their output is seen at once
+#   2. the other end-to-end tests, then kernel tests; their output follows when all is done
 #
 # Each lane is a run of its own and leaves the other's machines alone. Ends with 1 when a test of either failed.
 set -eu
@@ -24,14 +24,14 @@ for file in tests/e2e/test_*.py; do
 done
 
 # shellcheck disable=SC2086 # lists of words
-lane $others tests/unit tests/contract tests/kernel >"$OTHERS" 2>&1 &
+lane $others tests/kernel >"$OTHERS" 2>&1 &
 other=$!
 # Both end with this script, also when it is interrupted.
 trap 'kill "$other" 2>/dev/null || true' EXIT
 
 result=0
 # shellcheck disable=SC2086
-lane $three || result=1
+lane $three tests/unit tests/contract || result=1
 wait "$other" || result=1
 cat "$OTHERS"
 exit "$result"

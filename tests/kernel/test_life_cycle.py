@@ -179,8 +179,11 @@ def test_maps_of_another_abi_version_are_removed(node: Node) -> None:
 
 
 def test_containers_go_on_with_maps_of_another_layout_when_they_are_connected_anew(
-    overlay: Overlay, node: Node, monkeypatch: pytest.MonkeyPatch
+    overlay: Overlay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    node = overlay.add_node(started=False)  # others use the folders of the rest again
+    node.datapath.start(node.config)
+    node.datapath.apply_policy(OPEN)
     one, other = overlay.add_container(node, "10.5.0.2"), overlay.add_container(node, "10.5.0.3")
     before = attached_program(node, one.endpoint.host_ifname)
     node.datapath.close()
@@ -191,7 +194,8 @@ def test_containers_go_on_with_maps_of_another_layout_when_they_are_connected_an
     node.datapath.apply_policy(OPEN)
 
     assert [(local.spec, local.in_container) for local in node.datapath.local_endpoints()] == [(None, True)] * 2
-    assert not one.ping(other.address)  # closed, not open, until then
+    # Until then they are closed, not open.
+    until("the programs of before end", lambda: not one.ping(other.address), timeout_s=10)
     for container in (one, other):
         node.datapath.ensure_endpoint(container.spec)
     assert one.ping(other.address)

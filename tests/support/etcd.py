@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,11 +18,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from kvstore.etcd_config import EtcdConfig
 
 START_S = 20.0
+_NEVER_GIVEN: Final = range(15_000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,9 +218,17 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of the loopback that nobody listens on, all different."""
+    """Ports of the loopback that nobody listens on, all different.
+
+    None that the kernel gives to connections: one of those could have it before a server that is restarted.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(each.getsockname()[1] for each in sockets)
+        found: list[int] = []
+        for port in random.sample(_NEVER_GIVEN, len(_NEVER_GIVEN)):
+            probe = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return tuple(found)
+    raise RuntimeError(f"{count} free ports are not to be found on the loopback")

@@ -15,6 +15,7 @@ NETWORK: Final = ipaddress.IPv4Network("10.77.0.0/24")
 ADDRESS: Final = NETWORK[254]
 """The underlay's own address on the bridge: what runs there (etcd) is reached by every node."""
 INTERFACE: Final = "eth0"
+_MAC: Final = "02:00:0a:4d:00:fe"
 
 
 class Underlay(Machine):
@@ -22,7 +23,8 @@ class Underlay(Machine):
 
     def __init__(self, leftovers: Leftovers) -> None:
         super().__init__("underlay", leftovers)
-        self.must("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        # Without an address of its own it has that of one of its ports, and nobody finds it when that one goes.
+        self.must("ip", "link", "add", "br0", "address", _MAC, "type", "bridge", "forward_delay", "0")
         self.must("ip", "addr", "add", f"{ADDRESS}/{NETWORK.prefixlen}", "dev", "br0")
         self.must("ip", "link", "set", "br0", "up")
         # A switch is no firewall: without this every frame on it goes through connection tracking, once more.

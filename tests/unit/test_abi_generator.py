@@ -102,6 +102,7 @@ def test_names_that_cilium_has_are_the_same_here() -> None:
         166: "Unsupported L2 protocol",
         167: "No mapping for NAT masquerade",
         168: "Unsupported protocol for NAT masquerade",
+        170: "Encapsulation traffic is prohibited",
         171: "Invalid identity",
         175: "First logical datagram fragment not found",
         181: "Policy denied by denylist",
