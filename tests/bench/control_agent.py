@@ -21,7 +21,7 @@ PINNED: Final = "programs pinned"
 NOT_PINNED: Final = "nothing pinned"
 BARS: Final = (Bar(row="agent-start", contestant=PINNED, against=None, limit=1.0),)
 _ROUNDS: Final = 5
-_QUICK_ROUNDS: Final = 3
+_QUICK_ROUNDS: Final = 1
 _SHOWN: Final = 6
 _START_TIME: Final = 19
 """Which word behind the name it is, in proc_pid_stat(5)."""
