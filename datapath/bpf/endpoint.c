@@ -122,7 +122,7 @@ static __always_inline bool keep_way(struct __sk_buff *skb, const struct endpoin
 	memo_keep(flow, skb->ifindex, MEMO_FROM_CONTAINER, &memo);
 	if (place->ifindex)
 		return false;
-	pack_stamp(skb);
+	pack_stamp(skb, PACK_STAMP);
 	return true;
 }
 

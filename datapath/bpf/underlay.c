@@ -197,7 +197,7 @@ int from_underlay(struct __sk_buff *skb)
 /* What leaves is let go as it is; of one packet of a known flow it is noted how (pack.h). */
 int to_underlay(struct __sk_buff *skb)
 {
-	__u32 of_flow = pack_stamped(skb), of_lane = lane_stamped(skb);
+	__u32 of_flow = pack_stamped(skb, PACK_STAMP), of_lane = pack_stamped(skb, LANE_STAMP);
 	struct config_value *config;
 
 	if (!of_flow && !of_lane)

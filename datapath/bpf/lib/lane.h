@@ -4,7 +4,7 @@
  * with those to it, whichever connection they are of: the first packets of one, too, are taken out of
  * the tunnel and put into it past the stack.
  *
- * Public: lane_in_is_open, lane_in_open, lane_send, lane_stamped, lane_learn. Maps: hawse_memo.
+ * Public: lane_in_is_open, lane_in_open, lane_send, lane_learn. Maps: hawse_memo.
  *
  * A lane says nothing of what is in the tunnel: behind it and before it a packet goes the whole way.
  * 1) In: the stack has let a packet of this host pass that came in through this interface.
@@ -17,8 +17,7 @@
 
 #include "pack.h"
 
-#define LANES	   16	      /* to each host */
-#define LANE_STAMP 0x71000000 /* as PACK_STAMP, of a packet that a lane can be known by */
+#define LANES 16 /* to each host */
 
 static __always_inline void lane_in_key(struct memo_key *key, const struct config_value *config,
 					__u32 ifindex, __be32 node)
@@ -66,23 +65,6 @@ static __always_inline void lane_out_key(struct memo_key *key, const struct conf
 	memo_key_set(key, mixed % LANES, MEMO_TO_NODE, 0, config->node_address[3], node, 0);
 }
 
-/* Have the packet, which goes to the VXLAN device, tell how it leaves. */
-static __always_inline void lane_stamp(struct __sk_buff *skb)
-{
-	__u32 ifindex = skb->ifindex;
-
-	if (ifindex <= PACK_IFINDEX_MAX)
-		skb->priority = LANE_STAMP | ifindex << PACK_STAMP_BITS;
-}
-
-/* The interface that such a packet came from; 0 = it is another one. */
-static __always_inline __u32 lane_stamped(const struct __sk_buff *skb)
-{
-	__u32 stamp = skb->priority ^ LANE_STAMP;
-
-	return stamp >> 24 || stamp & ((1 << PACK_STAMP_BITS) - 1) ? 0 : stamp >> PACK_STAMP_BITS;
-}
-
 /*
  * Send a packet of a container to another host; it has been let through. 0 = it has to go through the
  * VXLAN device; it is as it was.
@@ -102,7 +84,7 @@ static __always_inline int lane_send(struct __sk_buff *skb, const struct config_
 		     memo_ports(flow->source_port, flow->destination_port));
 	if (!memo_find(&key, flow->epochs, MEMO_TO_NODE, &memo) ||
 	    skb->len - ETH_HLEN + TUNNEL_BYTES > memo.longest) {
-		lane_stamp(skb);
+		pack_stamp(skb, LANE_STAMP);
 		return 0;
 	}
 	memo.node = node;
@@ -121,34 +103,20 @@ static __always_inline void lane_learn(struct __sk_buff *skb, const struct confi
 	__u64 epochs = memo_epochs(config);
 	struct memo_key key;
 	__be32 next_hop;
-	__u32 bytes;
-	bool known;
 
-	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) || !is_tunnels(skb, config, &frame))
-		return;
-	skb->priority = 0;
-	if (skb->mark || frame.inner_ethernet.h_proto != bpf_htons(ETH_P_IP) ||
-	    *(__u8 *)&frame.inner_ipv4 != IPV4_PLAIN)
+	if (!learn_from(skb, config, &frame))
 		return;
 	next_hop = learn_next_hop(skb, &frame, ifindex);
 	if (!next_hop)
 		return;
-	lane_out_key(&key, config, frame.ipv4.daddr, frame.inner_ipv4.saddr, frame.inner_ipv4.daddr,
-		     *(__be32 *)&frame.inner_ports);
-	known = memo_find(&key, epochs, MEMO_TO_NODE, &memo);
-	bytes = skb->gso_size ? 0 : skb->len - ETH_HLEN;
-	if (!known || memo.underlay != skb->ifindex || memo.next_hop != next_hop ||
-	    memo.longest < bytes)
-		memo.longest = bytes;
-	if (!known)
+	lane_out_key(&key, config, frame.outer.ipv4.daddr, frame.inner_ipv4.saddr,
+		     frame.inner_ipv4.daddr, *(__be32 *)&frame.inner_ports);
+	if (!memo_find(&key, epochs, MEMO_TO_NODE, &memo)) {
+		memo.longest = 0;
 		memo.until = bpf_jiffies64() + config->memo_ticks;
+	}
 	memo.mark = memo_mark(&key);
 	*(epochs_word *)&memo.policy_epoch = epochs;
-	memo.underlay = skb->ifindex;
-	memo.next_hop = next_hop;
-	memo.source_port = frame.source_port;
-	memo.tos = frame.ipv4.tos & ~IPV4_ECN;
-	memo.ttl = frame.ipv4.ttl;
-	memo.fragment = frame.ipv4.frag_off;
+	learn_way(&memo, skb, &frame, next_hop);
 	hawse_memo.update(&key, &memo);
 }

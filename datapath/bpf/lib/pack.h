@@ -28,8 +28,9 @@
 #include "transport.h"
 #include "tunnel_frame.h"
 
-/* No priority that anybody else gives: an interface follows, and 4 bits that say: nothing special. */
+/* No priorities that anybody else gives: an interface follows, and 4 bits that say: nothing special. */
 #define PACK_STAMP	 0x70000000
+#define LANE_STAMP	 0x71000000 /* of a packet that a lane can be known by; see lane.h */
 #define PACK_STAMP_BITS	 4
 #define PACK_IFINDEX_MAX 0xfffff
 
@@ -39,33 +40,21 @@
 #define ROOM_FOR_ETHERNET (1ULL << 6 | (__u64)ETH_HLEN << 56)
 #define ROOM_FOR_TUNNEL	  (ROOM_FOR_IPV4 | ROOM_FOR_UDP | ROOM_FOR_ETHERNET)
 
-/* What lies before a packet in the tunnel, behind the link-layer header. */
-struct tunnel_header {
-	struct iphdr ipv4;
-	__be16 source_port;
-	__be16 destination_port;
-	__be16 length;
-	__be16 checksum;
-	__be32 flags_and_group;
-	__be32 vni; /* << 8 */
-	struct ethhdr inner_ethernet;
-} __attribute__((packed));
-
-/* Have the packet, which goes to the VXLAN device, tell what becomes of it. */
-static __always_inline void pack_stamp(struct __sk_buff *skb)
+/* Have the packet, which goes to the VXLAN device, tell what becomes of it; stamp says to whom. */
+static __always_inline void pack_stamp(struct __sk_buff *skb, __u32 stamp)
 {
 	__u32 ifindex = skb->ifindex;
 
 	if (ifindex <= PACK_IFINDEX_MAX)
-		skb->priority = PACK_STAMP | ifindex << PACK_STAMP_BITS;
+		skb->priority = stamp | ifindex << PACK_STAMP_BITS;
 }
 
-/* The interface that such a packet came from; 0 = it is another one. */
-static __always_inline __u32 pack_stamped(const struct __sk_buff *skb)
+/* The interface that a packet with this stamp came from; 0 = it is another one. */
+static __always_inline __u32 pack_stamped(const struct __sk_buff *skb, __u32 stamp)
 {
-	__u32 stamp = skb->priority ^ PACK_STAMP;
+	__u32 rest = skb->priority ^ stamp;
 
-	return stamp >> 24 || stamp & ((1 << PACK_STAMP_BITS) - 1) ? 0 : stamp >> PACK_STAMP_BITS;
+	return rest >> 24 || rest & ((1 << PACK_STAMP_BITS) - 1) ? 0 : rest >> PACK_STAMP_BITS;
 }
 
 static __always_inline void pack_header(struct tunnel_header *header,
@@ -112,7 +101,7 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 	if (!memo->underlay || skb->gso_size || (void *)(ipv4 + 1) > end)
 		return 0;
 	if (bytes > memo->longest) {
-		pack_stamp(skb);
+		pack_stamp(skb, PACK_STAMP);
 		return 0;
 	}
 	inner_tos = ipv4->tos;
@@ -135,12 +124,13 @@ static __always_inline bool is_tunnels(const struct __sk_buff *skb,
 				       const struct tunnel_frame *frame)
 {
 	if (skb->vlan_present || frame->ethernet.h_proto != bpf_htons(ETH_P_IP) ||
-	    *(__u8 *)&frame->ipv4 != IPV4_PLAIN ||
-	    frame->ipv4.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
+	    *(__u8 *)&frame->outer.ipv4 != IPV4_PLAIN ||
+	    frame->outer.ipv4.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
 		return false;
-	return frame->ipv4.protocol == IPPROTO_UDP &&
-	       frame->destination_port == bpf_htons(config->tunnel_port) &&
-	       address_is_ipv4(config->node_address, frame->ipv4.saddr) && !frame->checksum;
+	return frame->outer.ipv4.protocol == IPPROTO_UDP &&
+	       frame->outer.destination_port == bpf_htons(config->tunnel_port) &&
+	       address_is_ipv4(config->node_address, frame->outer.ipv4.saddr) &&
+	       !frame->outer.checksum;
 }
 
 /* Where the host's routes have led the packet: the next hop; 0 = that cannot be told. */
@@ -151,11 +141,11 @@ static __always_inline __be32 learn_next_hop(struct __sk_buff *skb,
 
 	fib.family = 2; /* AF_INET */
 	fib.l4_protocol = IPPROTO_UDP;
-	fib.sport = frame->source_port;
-	fib.dport = frame->destination_port;
-	fib.tos = frame->ipv4.tos & ~IPV4_ECN;
-	fib.ipv4_src = frame->ipv4.saddr;
-	fib.ipv4_dst = frame->ipv4.daddr;
+	fib.sport = frame->outer.source_port;
+	fib.dport = frame->outer.destination_port;
+	fib.tos = frame->outer.ipv4.tos & ~IPV4_ECN;
+	fib.ipv4_src = frame->outer.ipv4.saddr;
+	fib.ipv4_dst = frame->outer.ipv4.daddr;
 	/* As if it came from the container: through interfaces of the host it need not forward. */
 	fib.ifindex = ifindex;
 	if (bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
@@ -165,6 +155,38 @@ static __always_inline __be32 learn_next_hop(struct __sk_buff *skb,
 	    !mac_equal(fib.dmac, frame->ethernet.h_dest))
 		return 0;
 	return fib.ipv4_dst;
+}
+
+/*
+ * Read a packet of the tunnel that leaves this host, and wipe its stamp off. false: nothing can be
+ * learned of it.
+ */
+static __always_inline bool learn_from(struct __sk_buff *skb, const struct config_value *config,
+				       struct tunnel_frame *frame)
+{
+	if (bpf_skb_load_bytes(skb, 0, frame, sizeof(*frame)) || !is_tunnels(skb, config, frame))
+		return false;
+	skb->priority = 0;
+	/* Rules of the host's own go by the mark, its queues' perhaps; the next packets would have none. */
+	return !skb->mark && frame->outer.inner_ethernet.h_proto == bpf_htons(ETH_P_IP) &&
+	       *(__u8 *)&frame->inner_ipv4 == IPV4_PLAIN;
+}
+
+/* Note how the packet leaves, in what is known of those before it. */
+static __always_inline void learn_way(struct memo_value *memo, const struct __sk_buff *skb,
+				      const struct tunnel_frame *frame, __be32 next_hop)
+{
+	/* Of a large one, which is cut yet, the length says nothing. */
+	__u32 bytes = skb->gso_size ? 0 : skb->len - ETH_HLEN;
+
+	if (memo->underlay != skb->ifindex || memo->next_hop != next_hop || memo->longest < bytes)
+		memo->longest = bytes;
+	memo->underlay = skb->ifindex;
+	memo->next_hop = next_hop;
+	memo->source_port = frame->outer.source_port;
+	memo->tos = frame->outer.ipv4.tos & ~IPV4_ECN;
+	memo->ttl = frame->outer.ipv4.ttl;
+	memo->fragment = frame->outer.ipv4.frag_off;
 }
 
 /*
@@ -179,35 +201,18 @@ static __always_inline void pack_learn(struct __sk_buff *skb, const struct confi
 	__u64 epochs = memo_epochs(config);
 	struct memo_key key;
 	__be32 next_hop;
-	__u32 bytes;
 
-	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) || !is_tunnels(skb, config, &frame))
-		return;
-	skb->priority = 0;
-	/* Rules of the host's own go by the mark, its queues' perhaps; the next packets would have none. */
-	if (skb->mark)
-		return;
-	if (frame.inner_ethernet.h_proto != bpf_htons(ETH_P_IP) ||
-	    *(__u8 *)&frame.inner_ipv4 != IPV4_PLAIN)
+	if (!learn_from(skb, config, &frame))
 		return;
 	memo_key_set(&key, ifindex, MEMO_FROM_CONTAINER, frame.inner_ipv4.protocol,
 		     frame.inner_ipv4.saddr, frame.inner_ipv4.daddr, *(__be32 *)&frame.inner_ports);
 	if (!memo_find(&key, epochs, MEMO_FROM_CONTAINER, &memo) || memo.ifindex ||
-	    memo.node != frame.ipv4.daddr || frame.vni != bpf_htonl(memo.vni << 8) ||
-	    frame.flags_and_group != bpf_htonl(VXLAN_WITH_GROUP | memo.identity))
+	    memo.node != frame.outer.ipv4.daddr || frame.outer.vni != bpf_htonl(memo.vni << 8) ||
+	    frame.outer.flags_and_group != bpf_htonl(VXLAN_WITH_GROUP | memo.identity))
 		return;
-	/* Of a large one, which is cut yet, the length says nothing. */
-	bytes = skb->gso_size ? 0 : skb->len - ETH_HLEN;
 	next_hop = learn_next_hop(skb, &frame, ifindex);
 	if (!next_hop)
 		return;
-	if (memo.underlay != skb->ifindex || memo.next_hop != next_hop || memo.longest < bytes)
-		memo.longest = bytes;
-	memo.underlay = skb->ifindex;
-	memo.next_hop = next_hop;
-	memo.source_port = frame.source_port;
-	memo.tos = frame.ipv4.tos & ~IPV4_ECN;
-	memo.ttl = frame.ipv4.ttl;
-	memo.fragment = frame.ipv4.frag_off;
+	learn_way(&memo, skb, &frame, next_hop);
 	memo_renew(&key, epochs, &memo);
 }

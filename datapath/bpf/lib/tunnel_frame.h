@@ -2,7 +2,7 @@
 /*
  * tunnel_frame.h: what a packet in the tunnel looks like at the underlay.
  *
- * Public: struct tunnel_frame, tunnel_ecn, TUNNEL_BYTES, VXLAN_WITH_GROUP, ROOM_BELOW_MAC.
+ * Public: struct tunnel_header, struct tunnel_frame, tunnel_ecn, TUNNEL_BYTES, VXLAN_WITH_GROUP, ROOM_BELOW_MAC.
  */
 #pragma once
 
@@ -17,9 +17,8 @@
 #define IPV4_ECN_MARKED	 0x03
 #define IPV4_ECN_ABLE	 0x02
 
-/* Up to the ports of what it carries. */
-struct tunnel_frame {
-	struct ethhdr ethernet;
+/* What lies before a packet in the tunnel, behind the link-layer header. */
+struct tunnel_header {
 	struct iphdr ipv4;
 	__be16 source_port;
 	__be16 destination_port;
@@ -28,12 +27,17 @@ struct tunnel_frame {
 	__be32 flags_and_group;
 	__be32 vni; /* << 8 */
 	struct ethhdr inner_ethernet;
+} __attribute__((packed));
+
+/* Up to the ports of what it carries. */
+struct tunnel_frame {
+	struct ethhdr ethernet;
+	struct tunnel_header outer;
 	struct iphdr inner_ipv4;
 	struct ports_pair inner_ports;
 } __attribute__((packed));
 
-#define TUNNEL_BYTES \
-	(offsetof(struct tunnel_frame, inner_ipv4) - offsetof(struct tunnel_frame, ipv4))
+#define TUNNEL_BYTES sizeof(struct tunnel_header)
 
 /*
  * Of the outer type of service, whether routers may mark the packet when they are congested, or have

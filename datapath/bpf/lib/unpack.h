@@ -72,19 +72,19 @@ static __always_inline bool can_unpack(const struct __sk_buff *skb, struct tunne
 
 	if ((void *)(frame + 1) > end || skb->gso_size)
 		return false;
-	if (frame->checksum || bpf_ntohs(frame->ipv4.tot_len) != bytes ||
-	    bpf_ntohs(frame->length) != bytes - sizeof(frame->ipv4) ||
-	    (frame->flags_and_group & bpf_htonl(0xffff0000)) != bpf_htonl(VXLAN_WITH_GROUP) ||
-	    frame->vni & bpf_htonl(0xff))
+	if (frame->outer.checksum || bpf_ntohs(frame->outer.ipv4.tot_len) != bytes ||
+	    bpf_ntohs(frame->outer.length) != bytes - sizeof(frame->outer.ipv4) ||
+	    (frame->outer.flags_and_group & bpf_htonl(0xffff0000)) != bpf_htonl(VXLAN_WITH_GROUP) ||
+	    frame->outer.vni & bpf_htonl(0xff))
 		return false;
-	if (frame->inner_ethernet.h_proto != bpf_htons(ETH_P_IP) ||
-	    !mac_is_router(frame->inner_ethernet.h_dest) ||
+	if (frame->outer.inner_ethernet.h_proto != bpf_htons(ETH_P_IP) ||
+	    !mac_is_router(frame->outer.inner_ethernet.h_dest) ||
 	    *(__u8 *)&frame->inner_ipv4 != IPV4_PLAIN ||
 	    frame->inner_ipv4.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET) ||
 	    bpf_ntohs(frame->inner_ipv4.tot_len) != bytes - TUNNEL_BYTES)
 		return false;
 	/* A router has marked it: the mark has to go on with the inner packet. */
-	if ((frame->ipv4.tos & IPV4_ECN) != tunnel_ecn(frame->inner_ipv4.tos))
+	if ((frame->outer.ipv4.tos & IPV4_ECN) != tunnel_ecn(frame->inner_ipv4.tos))
 		return false;
 	if (frame->inner_ipv4.protocol == IPPROTO_UDP)
 		return true;
@@ -121,9 +121,9 @@ static __always_inline int unpack_again(struct __sk_buff *skb, const struct conf
 		return 0;
 	flow_begin(&flow, DIRECTION_INGRESS);
 	flow.epochs = epochs;
-	flow.vni = bpf_ntohl(frame->vni) >> 8;
-	flow.source_identity = bpf_ntohl(frame->flags_and_group) & 0xffff;
-	node = frame->ipv4.saddr;
+	flow.vni = bpf_ntohl(frame->outer.vni) >> 8;
+	flow.source_identity = bpf_ntohl(frame->outer.flags_and_group) & 0xffff;
+	node = frame->outer.ipv4.saddr;
 	if (!is_turn(skb, frame)) {
 		memo_key_set(&key, flow.vni, MEMO_FROM_OVERLAY, frame->inner_ipv4.protocol,
 			     frame->inner_ipv4.saddr, frame->inner_ipv4.daddr,
@@ -135,9 +135,9 @@ static __always_inline int unpack_again(struct __sk_buff *skb, const struct conf
 	if (!known && (address_is_ipv4(config->node_address, frame->inner_ipv4.daddr) ||
 		       !lane_in_is_open(config, epochs, skb->ifindex, node)))
 		return 0;
-	if (!is_intact(&frame->ipv4))
+	if (!is_intact(&frame->outer.ipv4))
 		return 0;
-	__builtin_memcpy(macs, &frame->inner_ethernet, sizeof(macs));
+	__builtin_memcpy(macs, &frame->outer.inner_ethernet, sizeof(macs));
 	if (bpf_skb_adjust_room(skb, -(int)TUNNEL_BYTES, ROOM_BELOW_MAC, 0))
 		return 0;
 	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
