@@ -19,11 +19,10 @@ import pytest
 from datapath.abi import DropReason, MemoHook
 from datapath.api import Direction, IpcacheKey, RemoteEndpoint
 from datapath.policy_table import IdentityFlags
-from model.ids import IdentityId
-from tests.kernel.test_memo_live import LONG_S, PORT, SHORT_S, World, bound, without_tunnel
+from tests.kernel.test_memo_live import LONG_S, PORT, SHORT_S, World, bound, on_hosts, without_tunnel
 from tests.support import memo
 from tests.support.frames import ethernet, ipv4, udp, vxlan
-from tests.support.overlay import IDENTITY, TUNNEL_PORT, VNI, standing_overlay
+from tests.support.overlay import IDENTITY, TUNNEL_PORT, VNI
 from tests.support.policy_tables import allow, closing
 from tests.support.wait import until
 
@@ -46,12 +45,8 @@ _ports: Final = itertools.count(20000)
 @pytest.fixture
 def world(bpf_root: Path) -> Iterator[World]:
     """A client and a server on two hosts."""
-    with standing_overlay(bpf_root) as overlay:
-        first, second = overlay.add_node(), overlay.add_node()
-        client = overlay.add_container(first, "10.5.0.2")
-        server = overlay.add_container(second, "10.5.0.3", identity=IdentityId(301))
-        overlay.connect()
-        yield World(overlay, client, server)
+    with on_hosts(bpf_root) as made:
+        yield made
 
 
 def arrives(world: World, *, patience_s: float = LONG_S, length: int = 20, port: int = PORT) -> bool:

@@ -131,14 +131,26 @@ class World:
             yield talk
 
 
+def populate(overlay: Overlay, first: Node, second: Node) -> World:
+    """The client on the first host, the server on the second; they may be one."""
+    client = overlay.add_container(first, "10.5.0.2")
+    server = overlay.add_container(second, "10.5.0.3", identity=IdentityId(301))
+    overlay.connect()
+    return World(overlay, client, server)
+
+
+@contextlib.contextmanager
+def on_hosts(bpf_root: Path, number: int = 2) -> Iterator[World]:
+    """A client and a server on so many hosts."""
+    with standing_overlay(bpf_root) as overlay:
+        nodes = [overlay.add_node() for _ in range(number)]
+        yield populate(overlay, nodes[0], nodes[-1])
+
+
 @pytest.fixture(params=[1, 2], ids=["one host", "two hosts"])
 def world(request: pytest.FixtureRequest, bpf_root: Path) -> Iterator[World]:
-    with standing_overlay(bpf_root) as overlay:
-        nodes = [overlay.add_node() for _ in range(request.param)]
-        client = overlay.add_container(nodes[0], "10.5.0.2")
-        server = overlay.add_container(nodes[-1], "10.5.0.3", identity=IdentityId(301))
-        overlay.connect()
-        yield World(overlay, client, server)
+    with on_hosts(bpf_root, request.param) as made:
+        yield made
 
 
 def test_known_flow_needs_no_other_map(world: World) -> None:
@@ -262,12 +274,8 @@ def test_new_identity_of_a_peer(world: World) -> None:
 
 @pytest.fixture
 def apart(bpf_root: Path) -> Iterator[World]:
-    with standing_overlay(bpf_root) as overlay:
-        first, second = overlay.add_node(), overlay.add_node()
-        client = overlay.add_container(first, "10.5.0.2")
-        server = overlay.add_container(second, "10.5.0.3", identity=IdentityId(301))
-        overlay.connect()
-        yield World(overlay, client, server)
+    with on_hosts(bpf_root) as made:
+        yield made
 
 
 def test_node_that_left_is_heard_no_more(apart: World) -> None:
