@@ -63,7 +63,7 @@ class EndpointRegistry:
         with self._being_put(endpoint):
             for address in endpoint.addresses:
                 other = self.endpoint_at(endpoint.network, address)
-                if other is not None and other.endpoint_id != endpoint.endpoint_id:
+                if other is not None and other.endpoint_id != endpoint.endpoint_id and self._still_has(other, address):
                     raise _taken(address, endpoint, other.endpoint_id, other.node)
             result = self._store.txn([absent(key)], [Put(key, encode(endpoint))])
             if result.succeeded:
@@ -252,6 +252,15 @@ class EndpointRegistry:
             with self._lock:
                 for place in places:
                     self._putting.pop(place, None)
+
+    def _still_has(self, endpoint: Endpoint, address: IPAddress) -> bool:
+        """Whether an endpoint that the view shows is in the store with this address.
+
+        The view that says to whom an address is granted may be ahead of this one: the endpoint's node has removed it,
+        released the address, and this node was granted it.
+        """
+        found = self._stored(keys.endpoint(endpoint.node, endpoint.endpoint_id))
+        return found is not None and found[0].network == endpoint.network and address in found[0].addresses
 
     def _found(self, key: str) -> _Found | None:
         """As the view shows it, else as it is in the store."""

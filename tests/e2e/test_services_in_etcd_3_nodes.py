@@ -239,14 +239,16 @@ def test_another_manager_writes_when_one_is_demoted(nodes: list[Node], figures: 
     old = writer(nodes)
     others = [node for node in nodes if node is not old]
 
-    others[0].engine("node", "demote", old.name)
+    swarm.demote(others[0].engine, old)
     started = time.monotonic()
     new = wait_other_writer(nodes, old)
 
     figures.append(
         f"writing manager demoted: {new.name} instead of {old.name} after {time.monotonic() - started:.1f} s"
     )
-    leader(others).engine("node", "promote", old.name)
+    manager = leader(others).engine
+    swarm.wait_demoted(manager, old)
+    swarm.promote(manager, old)
     swarm.wait_well(nodes)
 
 

@@ -107,6 +107,46 @@ def leader(nodes: Sequence[Node]) -> Node:
     return wait.until("the Swarm has a leader", found, timeout_s=60, interval_s=0.5)
 
 
+def demote(manager: Engine, node: Node) -> None:
+    """Make a worker of a manager; see :func:`wait_demoted` for when it is one."""
+    _change_role(manager, "demote", node)
+
+
+def wait_demoted(manager: Engine, node: Node) -> None:
+    """Wait until a node is a worker in the manager's eyes and in its own.
+
+    Promoted before, it asks for a place among the managers with the one that was just taken from it, and may end as
+    neither.
+    """
+
+    def demoted() -> bool:
+        listed = manager.run(
+            "node", "inspect", "--format", "{{if .ManagerStatus}}manager{{else}}worker{{end}}", node.name
+        )
+        return (listed.rc, listed.out.strip(), _controls(node)) == (0, "worker", "false")
+
+    wait.until(f"{node.name} is a worker", demoted, timeout_s=60, interval_s=0.3)
+
+
+def promote(manager: Engine, node: Node) -> None:
+    """Make a manager of a worker, and wait until it can be asked."""
+    _change_role(manager, "promote", node)
+    wait.until(f"{node.name} is a manager", lambda: _controls(node) == "true", timeout_s=60, interval_s=0.3)
+
+
+def _change_role(manager: Engine, change: str, node: Node) -> None:
+    def changed() -> None:
+        # Refused while the managers have no leader, and when the node's record changes at that moment.
+        result = manager.run("node", change, node.name)
+        assert result.rc == 0, str(result)
+
+    wait.until_passes(changed, timeout_s=60, interval_s=0.5)
+
+
+def _controls(node: Node) -> str:
+    return node.engine.run("info", "--format", "{{.Swarm.ControlAvailable}}").out.strip()
+
+
 def remove_network(nodes: Sequence[Node], name: str) -> None:
     """Remove a network; the Swarm may take a moment to see that nobody uses it any more."""
 

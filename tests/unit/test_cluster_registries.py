@@ -19,6 +19,7 @@ from model.deadline import deadline
 from model.errors import Conflict, DeadlineExceeded, EndpointNotFound, NetworkNotFound, StoreUnavailable
 from model.ids import IDENTITY_INIT, VNI_MAX, DockerNetworkId, EndpointId, IdentityId, Vni
 from model.labels import Labels
+from tests.support import wait
 from tests.support.cluster_world import DOCKER_ID, POOL, Agent, ClusterWorld
 
 GATEWAY = ipaddress.ip_address("10.1.0.1")
@@ -215,6 +216,36 @@ def test_second_endpoint_on_one_address_is_refused(node_a: Agent) -> None:
 
     with pytest.raises(Conflict, match="of endpoint e2 is in use by endpoint e1 on node node-a"):
         node_a.endpoints.put(node_a.an_endpoint("e2", network, endpoint.addresses[0]))
+
+
+def test_an_endpoint_that_only_the_view_still_has_keeps_no_address(world: ClusterWorld, node_b: Agent) -> None:
+    behind = Agent(world.store, "node-a", 2, world.clock)
+    may_go_on = threading.Event()
+    may_go_on.set()
+    behind.views.endpoints.subscribe_writes(lambda: may_go_on.wait(10))
+    behind.start()
+    world.agents.append(behind)
+    network = node_b.create_network()
+    removed, other = node_b.run_container("e1"), node_b.run_container("e2")
+    world.settle()
+    may_go_on.clear()
+    node_b.endpoints.set_sandbox(other.endpoint_id, "/run/docker/netns/0123456789ab")
+    revision = world.store.list(keys.ENDPOINTS).revision
+    wait.until("the view stops here", lambda: behind.views.endpoints.revision >= revision, timeout_s=10)
+    node_b.endpoints.remove(removed.endpoint_id)
+    wanted = behind.an_endpoint("e3", network, removed.addresses[0])
+
+    with ThreadPoolExecutor(1) as threads:
+        putting = threads.submit(behind.endpoints.put, wanted)
+        wait.until(
+            "it is recorded or refused",
+            lambda: putting.done() or keys.endpoint(behind.name, wanted.endpoint_id) in world.stored(keys.ENDPOINTS),
+            timeout_s=10,
+        )
+        may_go_on.set()
+        assert putting.result(10) == wanted
+
+    assert behind.endpoints.endpoint_at(POOL, removed.addresses[0]) == wanted
 
 
 def test_one_of_many_endpoints_on_one_address_is_recorded(world: ClusterWorld, node_a: Agent) -> None:
