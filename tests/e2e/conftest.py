@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,8 +15,6 @@ from tests.support.plugin import NAME
 from tests.support.testbed import Testbed, debian_with_docker
 from tests.support.world import ROUTED_RANGE, World
 
-_NUMBERS: Final = itertools.count(1)
-"""Every module has a node of its own, and no machine is made twice."""
 _FIGURES: Final = pytest.StashKey[list[str]]()
 
 
@@ -65,20 +62,18 @@ def world(testbed: Testbed) -> World:
     return testbed.world()
 
 
-@pytest.fixture(scope="module", params=["20.10", "28"])
-def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str]) -> Iterator[Node]:
-    """One node with its plugin's own etcd, on this Debian's engine and on the one of Debian unstable."""
+@pytest.fixture(scope="session", params=["20.10", "28"])
+def node_of_each_engine(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str]) -> Iterator[Node]:
     if request.param == "20.10":
-        node = testbed.node(f"a20n{next(_NUMBERS)}", enable=False)
+        node = testbed.node("a20", enable=False)
     else:
-        node = testbed.node(f"a28n{next(_NUMBERS)}", base=debian_with_docker("sid"), enable=False)
+        node = testbed.node("a28", base=debian_with_docker("sid"), enable=False)
     version = node.engine.version()
     # Debian unstable moves on: a newer engine than 28 is as good a test.
     assert version.startswith("20.10.") if request.param == "20.10" else int(version.split(".")[0]) >= 28, version
     enable_s = node.plugin.enable()
     figures.append(f"plugin in engine {version}: enable {enable_s:.2f} s, healthy {node.wait_healthy():.2f} s later")
     yield node
-    leaks.check([node])
     processes = node.plugin.processes().values()
     resident = ", ".join(f"{each.name} {each.resident_mb:.0f} MB" for each in processes)
     agent_mb = sum(each.share_mb for each in processes if each.is_agent)
@@ -87,6 +82,16 @@ def one_node(request: pytest.FixtureRequest, testbed: Testbed, figures: list[str
     )
     assert agent_mb < 100
     node.machine.power_off()
+
+
+@pytest.fixture(scope="module")
+def one_node(node_of_each_engine: Node) -> Iterator[Node]:
+    """One node with its plugin's own etcd, on this Debian's engine and on the one of Debian unstable.
+
+    All modules have the same two, one after the other; each leaves them as they were.
+    """
+    yield node_of_each_engine
+    leaks.check([node_of_each_engine])
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ SOON_S: Final = 20
 
 
 # What is tried here is between containers and hawse: which engine starts them is of no account.
-pytestmark = pytest.mark.parametrize("one_node", ["20.10"], indirect=True)
+pytestmark = pytest.mark.parametrize("node_of_each_engine", ["20.10"], indirect=True)
 
 
 @pytest.fixture(scope="module")
