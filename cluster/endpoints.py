@@ -46,14 +46,21 @@ class EndpointRegistry:
         self._index = AddressIndex()
         self._lock = threading.Lock()
         self._putting: dict[tuple[IPNetwork, IPAddress], EndpointId] = {}
+        self._on_its_way: dict[str, _Found] = {}
         self._read = FirstRead(view, "endpoints")
         view.subscribe(self._index.on_endpoints)
 
     def put(self, endpoint: Endpoint) -> Endpoint:
+        """Record an endpoint of this node, and wait until it is seen here; see :meth:`recording`."""
+        with self.recording(endpoint) as recorded:
+            return recorded
+
+    @contextlib.contextmanager
+    def recording(self, endpoint: Endpoint) -> Iterator[Endpoint]:
         """Record an endpoint of this node. The same content again is no change and keeps what was learned since.
 
-        Returns:
-            The record as it is now.
+        Yields the record as it is in the store then. What is done inside is done while the record is on its way back
+        to this node; at the end it is seen here.
 
         Raises:
             Conflict: another content is recorded under its id, or another endpoint has one of its addresses; nothing
@@ -67,22 +74,29 @@ class EndpointRegistry:
                     raise _taken(address, endpoint, other.endpoint_id, other.node)
             result = self._store.txn([absent(key)], [Put(key, encode(endpoint))])
             if result.succeeded:
-                wait_visible(self._view, result.revision)
-                return endpoint
+                try:
+                    yield endpoint
+                finally:
+                    wait_visible(self._view, result.revision)
+                return
         found = _decoded(result.current[0])
         if found is None:
             raise CasFailed(f"endpoint {endpoint.endpoint_id} was removed while it was recorded; try again")
         if _differs(found[0], endpoint):
             raise Conflict(f"endpoint {endpoint.endpoint_id} is recorded with another network, address or MAC address")
-        return found[0]
+        yield found[0]
 
     def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
         """Record the network namespace that an endpoint of this node is used in; None: in none.
 
+        Nobody acts on it, so this does not wait until the view shows it; :meth:`get` and all that changes the record
+        know it at once.
+
         Raises:
             EndpointNotFound: it is not recorded.
         """
-        self._update(endpoint_id, lambda known: replace(known, sandbox_key=sandbox_key))
+        found = self._found(keys.endpoint(self._node, endpoint_id))
+        self._update_from(found, endpoint_id, lambda known: replace(known, sandbox_key=sandbox_key), seen=False)
 
     def set_identity(
         self,
@@ -146,6 +160,7 @@ class EndpointRegistry:
             known, item = found
             result = self._store.txn([unchanged(item)], [Delete(key)])
             if result.succeeded:
+                self._on_its_way.pop(key, None)
                 wait_visible(self._view, result.revision)
                 return known
             found = _decoded(result.current[0])
@@ -215,9 +230,14 @@ class EndpointRegistry:
         return known
 
     def _update_from(
-        self, found: _Found | None, endpoint_id: EndpointId, change: Callable[[Endpoint], Endpoint]
+        self,
+        found: _Found | None,
+        endpoint_id: EndpointId,
+        change: Callable[[Endpoint], Endpoint],
+        *,
+        seen: bool = True,
     ) -> tuple[Endpoint, int]:
-        """Returns the record as it is now, and the store revision since when it is so."""
+        """Returns the record as it is now, and the store revision since when it is so; waits until it is ``seen``."""
         key = keys.endpoint(self._node, endpoint_id)
         for _ in range(_ATTEMPTS):
             if found is None:
@@ -228,7 +248,10 @@ class EndpointRegistry:
                 return known, item.mod_revision
             result = self._store.txn([unchanged(item)], [Put(key, encode(wanted))])
             if result.succeeded:
-                wait_visible(self._view, result.revision)
+                if seen:
+                    wait_visible(self._view, result.revision)
+                else:
+                    self._on_its_way[key] = (wanted, replace(item, value=b"", mod_revision=result.revision))
                 return wanted, result.revision
             found = _decoded(result.current[0])
         raise CasFailed(f"endpoint {endpoint_id} changed {_ATTEMPTS} times during the update; try again")
@@ -263,7 +286,15 @@ class EndpointRegistry:
         return found is not None and found[0].network == endpoint.network and address in found[0].addresses
 
     def _found(self, key: str) -> _Found | None:
-        """As the view shows it, else as it is in the store."""
+        """As this node wrote it last or as the view shows it, else as it is in the store.
+
+        What is older than the store's is refused there, and read again.
+        """
+        written = self._on_its_way.get(key)
+        if written is not None:
+            if self._view.revision < written[1].mod_revision:
+                return written
+            self._on_its_way.pop(key, None)
         entry = self._view.get(key)
         return self._stored(key) if entry is None else (entry.value, entry.item)
 

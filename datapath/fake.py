@@ -78,6 +78,10 @@ class FakeDatapath:
         self._fail_if_told("start")
         self.config = config
 
+    def programs_loaded(self) -> bool | None:
+        """See :meth:`datapath.api.Datapath.programs_loaded`; nothing outlives a fake, so it has to load them."""
+        return None if self.config is None else True
+
     def features(self) -> Sequence[Feature]:
         """See :meth:`datapath.api.Datapath.features`."""
         return [Feature(name="redirect_peer", available=True, required=True, detail="")]

@@ -7,6 +7,7 @@ block no longer than :func:`model.deadline.remaining_s`, and raise StoreUnavaila
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ipam.pool_id import AddressSpace, PoolId
@@ -58,8 +59,10 @@ class NetworkRegistry(Protocol):
 class EndpointRegistry(Protocol):
     """The endpoints of the cluster; those of this node can be written."""
 
-    def put(self, endpoint: Endpoint) -> Endpoint:
-        """Record an endpoint of this node; returns the record as it is then: of one that was there, what was learned.
+    def recording(self, endpoint: Endpoint) -> AbstractContextManager[Endpoint]:
+        """Record an endpoint of this node; yields the record as it is then: of one that was there, what was learned.
+
+        At the end it is among those that are seen; what is done inside need not wait for that.
 
         Raises:
             Conflict: another content is recorded under its id, or another endpoint has its address; nothing was
@@ -68,7 +71,7 @@ class EndpointRegistry(Protocol):
         ...
 
     def set_sandbox(self, endpoint_id: EndpointId, sandbox_key: str | None) -> None:
-        """Record where an endpoint of this node is used.
+        """Record where an endpoint of this node is used; :meth:`get` knows it at once, the others soon.
 
         Raises:
             EndpointNotFound: not recorded.

@@ -178,22 +178,22 @@ class NetworkService:
         wanted = self._wanted_endpoint(request, network)
         with self._locks.hold(request.endpoint_id), undone_on_error() as undo:
             wanted = self._identified(wanted, labels)
-            endpoint = self._endpoints.seen(wanted.endpoint_id)
-            if endpoint is not None:
-                _require_same(endpoint, wanted)
+            known = self._endpoints.seen(wanted.endpoint_id)
+            if known is not None:
+                _require_same(known, wanted)
             # A repeated call that fails is undone as well: to the engine the endpoint does not exist then.
             undo.push("endpoint record", lambda: self._endpoints.remove(wanted.endpoint_id))
-            if endpoint is None:
+            with contextlib.ExitStack() as recording:
                 try:
-                    endpoint = self._endpoints.put(wanted)
+                    endpoint = known or recording.enter_context(self._endpoints.recording(wanted))
                     _require_same(endpoint, wanted)
                 except Conflict:
                     undo.forget()
                     raise
-            if endpoint.own_labels:
-                self._identities.await_rules(endpoint.identity, RULES_TIMEOUT_S)
-            undo.push("endpoint interface", lambda: self._datapath.remove_endpoint(wanted.endpoint_id))
-            local = self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
+                if endpoint.own_labels:
+                    self._identities.await_rules(endpoint.identity, RULES_TIMEOUT_S)
+                undo.push("endpoint interface", lambda: self._datapath.remove_endpoint(wanted.endpoint_id))
+                local = self._datapath.ensure_endpoint(endpoint_spec(endpoint, network, node_mtu_bytes=self._mtu_bytes))
         log.info(
             "endpoint created",
             extra={"endpoint_id": wanted.endpoint_id, "pool": str(network.pool), "ifindex": local.ifindex},

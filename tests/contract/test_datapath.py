@@ -483,6 +483,7 @@ def test_datapath_that_was_not_started_says_so(kind: str) -> None:
     with pytest.raises(DatapathError, match="not been started"):
         made.translations()
     assert made.translation_mode() is None
+    assert made.programs_loaded() is None
 
     made.close()
     made.close()

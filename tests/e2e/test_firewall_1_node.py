@@ -28,7 +28,7 @@ _POLICIES: Final = "---\n".join(
 
 
 # The Swarm of test_way_in_3_nodes.py runs on the other one.
-pytestmark = pytest.mark.parametrize("one_node", ["28"], indirect=True)
+pytestmark = pytest.mark.parametrize("node_of_each_engine", ["28"], indirect=True)
 
 
 @pytest.fixture(scope="module")

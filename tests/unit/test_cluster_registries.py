@@ -43,6 +43,44 @@ def node_b(world: ClusterWorld) -> Agent:
     return world.agent("node-b")
 
 
+class Behind:
+    """An agent whose view of endpoints shows nothing new for a while."""
+
+    def __init__(self, world: ClusterWorld) -> None:
+        self._may_go_on = threading.Event()
+        self._stopped = threading.Event()
+        self.agent = Agent(world.store, "behind", 9, world.clock)
+        self.agent.views.endpoints.subscribe_writes(self._wait)
+        self._may_go_on.set()
+        self.agent.start()
+        world.agents.append(self.agent)
+        self._store = world.store
+
+    def stop_here(self) -> None:
+        """Show what is in the store now, and nothing that is written later."""
+        self._stopped.clear()
+        self._may_go_on.clear()
+        # Something that is no endpoint, and has the view look.
+        self._store.txn([], [Put(keys.ENDPOINTS + "nobody", b"{}")])
+        assert self._stopped.wait(10)
+
+    def go_on(self) -> None:
+        """Show all again."""
+        self._may_go_on.set()
+
+    def _wait(self) -> None:
+        if not self._may_go_on.is_set():
+            self._stopped.set()
+        assert self._may_go_on.wait(20)
+
+
+@pytest.fixture
+def behind(world: ClusterWorld) -> Iterator[Behind]:
+    made = Behind(world)
+    yield made
+    made.go_on()
+
+
 # --- networks ---
 
 
@@ -218,34 +256,28 @@ def test_second_endpoint_on_one_address_is_refused(node_a: Agent) -> None:
         node_a.endpoints.put(node_a.an_endpoint("e2", network, endpoint.addresses[0]))
 
 
-def test_an_endpoint_that_only_the_view_still_has_keeps_no_address(world: ClusterWorld, node_b: Agent) -> None:
-    behind = Agent(world.store, "node-a", 2, world.clock)
-    may_go_on = threading.Event()
-    may_go_on.set()
-    behind.views.endpoints.subscribe_writes(lambda: may_go_on.wait(10))
-    behind.start()
-    world.agents.append(behind)
+def test_an_endpoint_that_only_the_view_still_has_keeps_no_address(
+    world: ClusterWorld, node_b: Agent, behind: Behind
+) -> None:
+    agent = behind.agent
     network = node_b.create_network()
-    removed, other = node_b.run_container("e1"), node_b.run_container("e2")
+    removed = node_b.run_container("e1")
     world.settle()
-    may_go_on.clear()
-    node_b.endpoints.set_sandbox(other.endpoint_id, "/run/docker/netns/0123456789ab")
-    revision = world.store.list(keys.ENDPOINTS).revision
-    wait.until("the view stops here", lambda: behind.views.endpoints.revision >= revision, timeout_s=10)
+    behind.stop_here()
     node_b.endpoints.remove(removed.endpoint_id)
-    wanted = behind.an_endpoint("e3", network, removed.addresses[0])
+    wanted = agent.an_endpoint("e3", network, removed.addresses[0])
 
     with ThreadPoolExecutor(1) as threads:
-        putting = threads.submit(behind.endpoints.put, wanted)
+        putting = threads.submit(agent.endpoints.put, wanted)
         wait.until(
             "it is recorded or refused",
-            lambda: putting.done() or keys.endpoint(behind.name, wanted.endpoint_id) in world.stored(keys.ENDPOINTS),
+            lambda: putting.done() or keys.endpoint(agent.name, wanted.endpoint_id) in world.stored(keys.ENDPOINTS),
             timeout_s=10,
         )
-        may_go_on.set()
+        behind.go_on()
         assert putting.result(10) == wanted
 
-    assert behind.endpoints.endpoint_at(POOL, removed.addresses[0]) == wanted
+    assert agent.endpoints.endpoint_at(POOL, removed.addresses[0]) == wanted
 
 
 def test_one_of_many_endpoints_on_one_address_is_recorded(world: ClusterWorld, node_a: Agent) -> None:
@@ -279,6 +311,23 @@ def test_sandbox_is_recorded_and_taken_back(node_a: Agent) -> None:
     assert node_a.endpoints.get(endpoint.endpoint_id) == endpoint
     with pytest.raises(EndpointNotFound):
         node_a.endpoints.set_sandbox(EndpointId("unknown"), None)
+
+
+def test_a_sandbox_counts_before_the_view_shows_it(world: ClusterWorld, behind: Behind) -> None:
+    agent = behind.agent
+    agent.create_network()
+    endpoint = agent.run_container("e1")
+    behind.stop_here()
+
+    agent.endpoints.set_sandbox(endpoint.endpoint_id, "/run/docker/netns/0123456789ab")
+    known = agent.endpoints.get(endpoint.endpoint_id)
+    agent.endpoints.set_sandbox(endpoint.endpoint_id, None)
+    behind.go_on()
+    world.settle()
+
+    assert known.sandbox_key == "/run/docker/netns/0123456789ab"
+    assert agent.endpoints.get(endpoint.endpoint_id) == endpoint
+    assert agent.endpoints.seen(endpoint.endpoint_id) == endpoint
 
 
 def test_removal_is_seen_at_once_and_may_be_repeated(node_a: Agent) -> None:
