@@ -144,7 +144,7 @@ class Matrix:
         began = datetime.now(UTC)
         tried = list(pool.map(lambda item: item[0].run(patient=item[1] is OPEN), expected.items()))
         faults = [
-            f"{one.probe}: {one.outcome}, should be {expected[one.probe]}"
+            f"{one.probe}: {one.outcome} ({one.error}), should be {expected[one.probe]}"
             for one in tried
             if (one.outcome is Outcome.OPEN) is not (expected[one.probe] is OPEN)
         ]

@@ -12,8 +12,8 @@
  *     icmp SOURCE ADDRESS 0 WAIT_MS      the same with echo requests
  *     end                                end it all; there is no answer
  *
- * SOURCE is an own address, 0.0.0.0 for any. The answer is the own port (of ICMP the identifier) and
- * how it ended: open, refused (somebody said no) or silent.
+ * SOURCE is an own address, 0.0.0.0 for any. The answer is the own port (of ICMP the identifier), how it
+ * ended: open, refused (somebody said no) or silent; and the name of the error, or 0.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -80,6 +80,7 @@ static const char *try_tcp(int fd, const struct sockaddr_in *target, long deadli
 	char answer[sizeof(hello)];
 	socklen_t size = sizeof(errno);
 
+	errno = 0;
 	if (connect(fd, (const struct sockaddr *)target, sizeof(*target)) && errno != EINPROGRESS)
 		return "refused";
 	if (!ready(fd, POLLOUT, deadline_ms))
@@ -98,6 +99,7 @@ static const char *try_datagrams(int fd, const struct sockaddr_in *target, const
 {
 	char answer[1500];
 
+	errno = 0;
 	if (connect(fd, (const struct sockaddr *)target, sizeof(*target)))
 		return "refused";
 	while (now_ms() < deadline_ms) {
@@ -138,7 +140,7 @@ static struct icmphdr echo_request(int id)
 static void obey(int control)
 {
 	char line[256] = "", kind[8], source[32], address[32], answer[64];
-	const char *outcome;
+	const char *outcome, *error;
 	struct sockaddr_in own, target;
 	socklen_t size = sizeof(own);
 	struct icmphdr echo;
@@ -175,9 +177,10 @@ static void obey(int control)
 		echo = echo_request(getpid() & 0xffff);
 		outcome = try_datagrams(fd, &target, &echo, sizeof(echo), deadline_ms);
 	}
+	error = strerrorname_np(errno);
 	getsockname(fd, (struct sockaddr *)&own, &size);
 	id = kind[0] == 'i' ? getpid() & 0xffff : ntohs(own.sin_port);
-	snprintf(answer, sizeof(answer), "%d %s\n", id, outcome);
+	snprintf(answer, sizeof(answer), "%d %s %s\n", id, outcome, error);
 	need(send(control, answer, strlen(answer), MSG_NOSIGNAL), "send");
 	exit(0);
 }

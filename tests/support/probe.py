@@ -105,9 +105,10 @@ class Probe:
             channel.connect(str(self.source.orders))
             channel.sendall(f"{self.protocol} {own} {self.target.address} {self.port} {wait_ms}\n".encode())
             answer = channel.recv(64).decode().split()
-        if len(answer) != 2:
+        if len(answer) != 3:
             raise RuntimeError(f"{self}: the probe could not be made: {answer}")
-        return Tried(probe=self, own_port=int(answer[0]), outcome=Outcome(answer[1]))
+        own_port, outcome, error = answer
+        return Tried(probe=self, own_port=int(own_port), outcome=Outcome(outcome), error=error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +119,8 @@ class Tried:
     own_port: int
     """Source port; of ICMP the identifier."""
     outcome: Outcome
+    error: str
+    """Name of the last error number; ``0``: there was none. Says who refused it."""
 
 
 def command(folder: Path | str) -> Sequence[str]:

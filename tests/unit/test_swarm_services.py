@@ -210,13 +210,14 @@ def test_a_manager_that_is_demoted_gives_up_the_lead_at_once(world: World) -> No
 def test_a_manager_whose_engine_does_not_answer_gives_up_the_lead(world: World) -> None:
     first = world.node()
     world.wait_leader("s1")
-    world.node()
 
     first.dockerd.broken |= {"/services", "/info"}
 
-    world.wait_leader("s2")
+    # As long as nobody else leads: then it is no problem of s1 any more.
     problem = wait.until("s1 says so", lambda: first.follower.problem, timeout_s=SOON_S)
     assert "the engine answers /v1.41/services with 500" in problem
+    world.node()
+    world.wait_leader("s2")
     first.dockerd.broken.clear()
     wait.until("s1 stands by", lambda: first.follower.problem is None, timeout_s=SOON_S)
     assert "s2" == world.leader()
