@@ -24,6 +24,9 @@ OVERLAY: Final = "Docker overlay"
 VETH: Final = "bare veth pair"
 UNDERLAY: Final = "bare underlay"
 VXLAN: Final = "bare VXLAN"
+VETH_RULED: Final = "veth pair, Docker's rules"
+VXLAN_RULED: Final = "VXLAN, Docker's rules"
+"""The same two in namespaces with the rules that every container of Docker has: as fast as a container can be."""
 HAWSE: Final = "hawse"
 """In its default state: policy on with 10 entries, flows tracked and counted."""
 FOLLOWED: Final = "hawse, flows followed"
@@ -40,7 +43,7 @@ TITLES: Final[Mapping[str, str]] = {
     ACROSS: "two hosts",
     SERVICES: "to a service on the same host",
 }
-_NOT_ASKED: Final = ((SAME, OVERLAY), (ACROSS, UNDERLAY))
+_NOT_ASKED: Final = ((SAME, OVERLAY), (ACROSS, UNDERLAY), (SAME, VETH_RULED), (ACROSS, VXLAN_RULED))
 """No bar is about them."""
 
 _STATES: Final = (
@@ -93,13 +96,16 @@ class Field:
             overlaid, overlaid_across = of_overlay.result()
             hawsed, hawsed_across = of_plugin.result()
             services = pool.map(self._service, self.nodes, _TRANSLATION)
+        rules = limits.rules_of(one, f"{_BRIDGED}-{CLIENT}")
         fixed = [
             _fixed(BRIDGE, SAME, bridged),
             _fixed(OVERLAY, SAME, overlaid),
             _fixed(VETH, SAME, self._bare(limits.veth_pair(one, self._image))),
+            _fixed(VETH_RULED, SAME, self._bare(limits.veth_pair(one, self._image, rules=rules))),
             _fixed(OVERLAY, ACROSS, overlaid_across),
             _fixed(UNDERLAY, ACROSS, self._bare(limits.underlay(one, other, self._image))),
             _fixed(VXLAN, ACROSS, self._bare(limits.vxlan(one, other, self._image))),
+            _fixed(VXLAN_RULED, ACROSS, self._bare(limits.vxlan(one, other, self._image, rules=rules))),
         ]
         of_hawse = [
             Contestant(name=name, path=path, pair=pair, state=state)

@@ -24,8 +24,8 @@ _FAILURES: Final = (PlaceFailed, AssertionError, ClientError, subprocess.Timeout
 """Of a program, of a condition that was waited for, of the agent: they cost one sample."""
 _ROUNDS: Final = 5
 _REFERENCES: Final[Mapping[str, Sequence[str]]] = {
-    who.SAME: (who.BRIDGE, who.OVERLAY, who.VETH, who.HAWSE),
-    who.ACROSS: (who.OVERLAY, who.UNDERLAY, who.VXLAN, who.HAWSE),
+    who.SAME: (who.BRIDGE, who.OVERLAY, who.VETH, who.VETH_RULED, who.HAWSE),
+    who.ACROSS: (who.OVERLAY, who.UNDERLAY, who.VXLAN, who.VXLAN_RULED, who.HAWSE),
 }
 BARS: Final = (
     Bar(row="same-udp-64", contestant=who.HAWSE, against=who.BRIDGE, limit=1.5),
