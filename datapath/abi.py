@@ -67,6 +67,8 @@ ROUTED_MAX: Final = 1024
 NAT_TRIES: Final = 64
 """ports that are tried for a connection"""
 MEMO_MAX: Final = 131072
+SWEEP_AT_ONCE: Final = 64
+"""entries that a test run takes: a page holds them"""
 BUSY_PACKETS: Final = 16
 """of a connection in one second: then a memo is made"""
 

@@ -60,7 +60,7 @@ from datapath.pins import Pins
 from datapath.policy_maps import prefix_key
 from datapath.policy_table import PolicyKey, PolicyTable, PolicyVerdict
 from datapath.routes import Routes
-from datapath.sweep import Swept, sweep_connections, sweep_translations
+from datapath.sweep import Swept, own_descriptor, sweep_map
 from model.addresses import IPAddress, IPNetwork
 from model.errors import DatapathError
 from model.ids import EndpointId, IdentityId
@@ -279,12 +279,13 @@ class LinuxDatapath:
         with self._lock, contextlib.ExitStack() as opened:
             tracked = opened.enter_context(contextlib.closing(self._open_maps.conntrack.duplicate()))
             translated = opened.enter_context(contextlib.closing(self._open_maps.nat.duplicate()))
-            maps = opened.pop_all()
-        with maps:
-            now_s = int(time.monotonic())
+            programs = self._opened.programs
+            of_connections = opened.enter_context(own_descriptor(programs.sweep_connections))
+            of_translations = opened.enter_context(own_descriptor(programs.sweep_translations))
+            everything = opened.pop_all()
+        with everything:
             return Swept(
-                connections=sweep_connections(tracked, now_s=now_s),
-                translations=sweep_translations(translated, now_s=now_s),
+                connections=sweep_map(of_connections, tracked), translations=sweep_map(of_translations, translated)
             )
 
     def flow_events(self) -> FlowEvents:

@@ -44,6 +44,17 @@ class Layout(Generic[K, V]):
     value: type[V]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapPart:
+    """Some entries of a map."""
+
+    keys: bytes
+    """One behind the other."""
+    values: bytes
+    """In the same order."""
+    count: int
+
+
 class MapReference(ctypes.Structure):
     """Value of a map of maps: a file descriptor when it is written, an id when it is read."""
 
@@ -202,6 +213,16 @@ class TypedMap(Generic[K, V]):
         for key, value in self._raw_items():
             yield self._layout.key.from_buffer_copy(key), self._layout.value.from_buffer_copy(value)
 
+    def batches(self) -> Iterator[MapPart]:
+        """The entries of a hash map in parts, as bytes; what :meth:`items` says of changes is so here."""
+        token: bytes | None = None
+        while True:
+            with _kernel_errors(self._name):
+                keys, values, count, token = bpf_syscalls.map_lookup_batch(self._fd, token, _BATCH, self._info)
+            yield MapPart(keys=keys, values=values, count=count)
+            if token is None:
+                return
+
     def update_many(self, entries: Iterable[tuple[K, V]]) -> None:
         """Add or replace entries."""
         self._update_raw([(bytes(key), bytes(value)) for key, value in entries])
@@ -223,17 +244,12 @@ class TypedMap(Generic[K, V]):
 
     def _raw_items(self) -> Iterator[tuple[bytes, bytes]]:
         key_bytes, value_bytes = self._info.key_bytes, self._info.value_bytes
-        token: bytes | None = None
-        while True:
-            with _kernel_errors(self._name):
-                keys, values, count, token = bpf_syscalls.map_lookup_batch(self._fd, token, _BATCH, self._info)
-            for at in range(count):
+        for part in self.batches():
+            for at in range(part.count):
                 yield (
-                    keys[at * key_bytes : (at + 1) * key_bytes],
-                    values[at * value_bytes : (at + 1) * value_bytes],
+                    part.keys[at * key_bytes : (at + 1) * key_bytes],
+                    part.values[at * value_bytes : (at + 1) * value_bytes],
                 )
-            if token is None:
-                return
 
     def _update_raw(self, entries: list[tuple[bytes, bytes]]) -> None:
         for start in range(0, len(entries), _BATCH):

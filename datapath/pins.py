@@ -7,7 +7,7 @@
         ├── hawse_endpoints ...         the maps
         ├── links                       what holds the programs at the control group above all containers
         └── programs-<digest>           one build; the folder appears complete or not at all
-            ├── from_container ...      for interfaces
+            ├── from_container ...      for interfaces; two that the agent itself runs
             ├── hawse_stages            what they go on with
             └── service_connect4 ...    for the control group above all containers
 
@@ -59,6 +59,8 @@ PROGRAMS: Final[Mapping[str, ProgramKind]] = MappingProxyType({
     "from_underlay": ProgramKind.INTERFACE,
     "to_underlay": ProgramKind.INTERFACE,
     "from_loopback": ProgramKind.INTERFACE,
+    "sweep_connections": ProgramKind.INTERFACE,
+    "sweep_translations": ProgramKind.INTERFACE,
     "service_connect4": ProgramKind.CONNECT4,
     "service_sendmsg4": ProgramKind.SENDMSG4,
     "service_recvmsg4": ProgramKind.RECVMSG4,

@@ -44,6 +44,8 @@ class Programs:
     from_underlay: int
     to_underlay: int
     from_loopback: int
+    sweep_connections: int
+    sweep_translations: int
     for_sockets: Mapping[str, int]
     """By name; those that the kernel takes."""
 
@@ -56,6 +58,8 @@ class Programs:
             self.from_underlay,
             self.to_underlay,
             self.from_loopback,
+            self.sweep_connections,
+            self.sweep_translations,
             *self.for_sockets.values(),
         ):
             with contextlib.suppress(OSError):

@@ -34,6 +34,7 @@ FILES: Final = (
     "undo.c",
     "refuse.c",
     "sock.c",
+    "sweep.c",
 )
 
 CFLAGS: Final = (

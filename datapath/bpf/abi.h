@@ -55,6 +55,7 @@
 #define HAWSE_ROUTED_MAX	  1024
 #define HAWSE_NAT_TRIES		  64 /* ports that are tried for a connection */
 #define HAWSE_MEMO_MAX		  131072
+#define HAWSE_SWEEP_AT_ONCE	  64 /* entries that a test run takes: a page holds them */
 #define HAWSE_BUSY_PACKETS	  16 /* of a connection in one second: then a memo is made */
 
 enum direction {
