@@ -21,6 +21,8 @@ _ICMP_TYPES: Final = {
 }
 _TITLES: Final = ("TIME", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "WHY")
 _GAP: Final = "  "
+# json.dumps would make an encoder for every line.
+_write_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def compact_line(flow: Flow, *, zone: tzinfo | None, today: date, with_policy: bool) -> str:
@@ -43,7 +45,7 @@ def compact_line(flow: Flow, *, zone: tzinfo | None, today: date, with_policy: b
 def json_line(flow: Flow) -> str:
     """Write a flow as Hubble's command does: an object with the flow, its node and its time."""
     line = {"flow": flow, "node_name": flow["node_name"], "time": flow["time"]}
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return _write_json(line) + "\n"
 
 
 class FlowTable:

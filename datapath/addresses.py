@@ -28,7 +28,11 @@ def words(address: IPAddress | None) -> Words:
 
 def address(field: Words) -> IPAddress | None:
     """From an address field; None when it is all zero."""
-    packed = bytes(field)
+    return unpacked(bytes(field))
+
+
+def unpacked(packed: bytes) -> IPAddress | None:
+    """From the bytes of an address field; None when it is all zero."""
     if packed.startswith(_MAPPED):
         return ipaddress.IPv4Address(packed[len(_MAPPED) :])
     return ipaddress.IPv6Address(packed) if any(packed) else None

@@ -8,6 +8,7 @@ Source: https://docs.kernel.org/bpf/ringbuf.html
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import struct
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from datapath import abi, bpf_syscalls, pins
-from datapath.addresses import address
+from datapath.addresses import unpacked
 from datapath.api import Direction
 from datapath.flow_event import FlowEvent, FlowVerdict
+from model.addresses import IPAddress
 from model.errors import AbiMismatch, DatapathError
 
 _PAGE: Final = mmap.PAGESIZE
@@ -26,6 +28,8 @@ _BUSY: Final = 1 << 31
 _DISCARDED: Final = 1 << 30
 _HEADER_BYTES: Final = 8
 _ALIGNMENT: Final = 8
+_ADDRESSES: Final = 8192
+"""Addresses that are remembered."""
 
 _VERDICTS: Final[Mapping[int, FlowVerdict]] = {
     abi.EventVerdict.FORWARDED: FlowVerdict.FORWARDED,
@@ -96,6 +100,12 @@ def _position(page: mmap.mmap) -> int:
     return int(position)
 
 
+@functools.lru_cache(maxsize=_ADDRESSES)
+def _address(packed: bytes) -> IPAddress | None:
+    """From an address field; the same few come again and again."""
+    return unpacked(packed)
+
+
 def _event(raw: abi.FlowEvent, files: Sequence[str]) -> FlowEvent:
     return FlowEvent(
         monotonic_ns=raw.monotonic_ns,
@@ -106,8 +116,8 @@ def _event(raw: abi.FlowEvent, files: Sequence[str]) -> FlowEvent:
         other_rule=raw.other_rule,
         source_identity=raw.source_identity,
         destination_identity=raw.destination_identity,
-        source=address(raw.source),
-        destination=address(raw.destination),
+        source=_address(bytes(raw.source)),
+        destination=_address(bytes(raw.destination)),
         source_port=raw.source_port,
         destination_port=raw.destination_port,
         protocol=raw.protocol,

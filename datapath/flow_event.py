@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+import msgspec
+
 from datapath.api import Direction
 from model.addresses import IPAddress
 
@@ -18,8 +20,8 @@ class FlowVerdict(enum.StrEnum):
     """It would have been dropped by a policy."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowEvent:
+# Not a dataclass: tens of thousands are made in a second, and msgspec makes one in a fifth of the time.
+class FlowEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One reported packet, as the kernel saw it."""
 
     monotonic_ns: int

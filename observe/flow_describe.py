@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -58,8 +60,9 @@ _TCP_FLAGS: Final = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
 
 def page_document(log: FlowLog, page: FlowPage) -> FlowsDocument:
     """Describe what was read."""
+    describer = _Describer(log)
     return FlowsDocument(
-        flows=[flow_document(log, flow) for flow in page.flows],
+        flows=[describer.describe(flow) for flow in page.flows],
         next=page.next,
         lost=page.lost,
         epoch=log.epoch,
@@ -68,42 +71,105 @@ def page_document(log: FlowLog, page: FlowPage) -> FlowsDocument:
     )
 
 
-def flow_document(log: FlowLog, flow: Flow) -> FlowDocument:
-    """Describe one flow of a log."""
+class _Describer:
+    """Describes the flows of one page: what many have in common, once.
+
+    Connections from one container to another differ in time, number and ports. A page of a busy host has a thousand of
+    them, ten times a second for each reader.
+    """
+
+    def __init__(self, log: FlowLog) -> None:
+        self._log = log
+        self._common: dict[tuple[object, ...], Mapping[str, Any]] = {}
+
+    def describe(self, flow: Flow) -> FlowDocument:
+        kind = _kind(flow)
+        common = self._common.get(kind)
+        if common is None:
+            common = self._common[kind] = _common_fields(flow)
+        return FlowDocument(
+            time=_time(flow.time_us),
+            uuid=self._log.uuid_of(flow),
+            sequence=flow.number,
+            node_name=self._log.node,
+            l4=_layer4(flow.event),
+            **common,
+        )
+
+
+def _kind(flow: Flow) -> tuple[object, ...]:
+    """All that :func:`_common_fields` looks at; names and addresses by the object, which lives as long as the page."""
+    event = flow.event
+    return (
+        event.verdict,
+        event.reason,
+        event.direction,
+        event.is_reply,
+        event.protocol,
+        event.vni,
+        event.ifindex,
+        event.source_identity,
+        event.destination_identity,
+        event.rule,
+        event.other_rule,
+        event.source_file,
+        event.source_line,
+        id(event.source),
+        id(event.destination),
+        id(flow.source_endpoint),
+        id(flow.destination_endpoint),
+        id(flow.source_labels),
+        id(flow.destination_labels),
+        id(flow.source_service),
+        id(flow.destination_service),
+        id(flow.rule),
+        id(flow.other_rule),
+        id(flow.selecting),
+    )
+
+
+def _common_fields(flow: Flow) -> Mapping[str, Any]:
+    """The fields of a document that do not depend on time, number, ports and TCP flags."""
     event = flow.event
     source, destination = flow.source, flow.destination
     forwarded = event.verdict is FlowVerdict.FORWARDED
-    return FlowDocument(
-        time=rfc3339(_EPOCH + timedelta(microseconds=flow.time_us)),
-        uuid=log.uuid_of(flow),
-        sequence=flow.number,
-        verdict=_verdict(event.verdict),
-        drop_reason=UNSET if forwarded else event.reason,
-        drop_reason_desc=UNSET if forwarded else reason_name(event.reason),
-        ip=_ip(event),
-        l4=_layer4(event),
-        protocol=_protocol(event),
-        source=_end(source),
-        destination=_end(destination),
-        flow_type="L3_L4",
-        node_name=log.node,
-        event_type=_event_type(flow),
-        source_service=_service(source),
-        destination_service=_service(destination),
-        traffic_direction="EGRESS" if event.direction is Direction.EGRESS else "INGRESS",
-        policy_match_type=0 if not forwarded and is_policy_verdict(flow) and event.rule == NO_RULE else UNSET,
-        is_reply=event.is_reply,
-        vni=event.vni,
-        interface=InterfaceDocument(index=event.ifindex),
-        file=FileDocument(name=event.source_file, line=event.source_line) if event.source_line else UNSET,
-        egress_allowed_by=_policies(flow, Direction.EGRESS, deny=False),
-        ingress_allowed_by=_policies(flow, Direction.INGRESS, deny=False),
-        egress_denied_by=_policies(flow, Direction.EGRESS, deny=True),
-        ingress_denied_by=_policies(flow, Direction.INGRESS, deny=True),
-        selected_by=list(flow.selecting) or UNSET,
-        policy_explanation=explanation(flow) or UNSET,
-        drop_explanation=drop_explanation(flow) or UNSET,
-    )
+    return {
+        "verdict": _verdict(event.verdict),
+        "drop_reason": UNSET if forwarded else event.reason,
+        "drop_reason_desc": UNSET if forwarded else reason_name(event.reason),
+        "ip": _ip(event),
+        "protocol": _protocol(event),
+        "source": _end(source),
+        "destination": _end(destination),
+        "flow_type": "L3_L4",
+        "event_type": _event_type(flow),
+        "source_service": _service(source),
+        "destination_service": _service(destination),
+        "traffic_direction": "EGRESS" if event.direction is Direction.EGRESS else "INGRESS",
+        "policy_match_type": 0 if not forwarded and is_policy_verdict(flow) and event.rule == NO_RULE else UNSET,
+        "is_reply": event.is_reply,
+        "vni": event.vni,
+        "interface": InterfaceDocument(index=event.ifindex),
+        "file": FileDocument(name=event.source_file, line=event.source_line) if event.source_line else UNSET,
+        "egress_allowed_by": _policies(flow, Direction.EGRESS, deny=False),
+        "ingress_allowed_by": _policies(flow, Direction.INGRESS, deny=False),
+        "egress_denied_by": _policies(flow, Direction.EGRESS, deny=True),
+        "ingress_denied_by": _policies(flow, Direction.INGRESS, deny=True),
+        "selected_by": list(flow.selecting) or UNSET,
+        "policy_explanation": explanation(flow) or UNSET,
+        "drop_explanation": drop_explanation(flow) or UNSET,
+    }
+
+
+def _time(time_us: int) -> str:
+    second, fraction = divmod(time_us, 1_000_000)
+    return f"{_second(second)}.{fraction:06d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    """As :func:`model.clock.rfc3339` begins."""
+    return rfc3339(_EPOCH + timedelta(seconds=second)).partition(".")[0]
 
 
 def _verdict(verdict: FlowVerdict) -> Literal["FORWARDED", "DROPPED", "AUDIT"]:
@@ -127,25 +193,36 @@ def _ip(event: FlowEvent) -> IpDocument | UnsetType:
 
 
 def _layer4(event: FlowEvent) -> Layer4Document | UnsetType:
-    if event.source is None:
-        return UNSET
-    ports = PortsDocument(source_port=event.source_port, destination_port=event.destination_port)
-    message = IcmpDocument(type=event.destination_port)
-    layers = {
-        Protocol.UDP.value: Layer4Document(udp=ports),
-        Protocol.SCTP.value: Layer4Document(sctp=ports),
-        Protocol.ICMP.value: Layer4Document(icmp_v4=message),
-        ICMP_V6: Layer4Document(icmp_v6=message),
-        Protocol.TCP.value: Layer4Document(tcp=_tcp(event)),
-    }
-    return layers.get(event.protocol, UNSET)
+    describe = None if event.source is None else _LAYERS.get(event.protocol)
+    return UNSET if describe is None else describe(event)
 
 
 def _tcp(event: FlowEvent) -> TcpDocument:
-    flags = {name: True for bit, name in enumerate(_TCP_FLAGS) if event.tcp_flags >> bit & 1}
     return TcpDocument(
-        source_port=event.source_port, destination_port=event.destination_port, flags=TcpFlagsDocument(**flags)
+        source_port=event.source_port, destination_port=event.destination_port, flags=_tcp_flags(event.tcp_flags)
     )
+
+
+def _ports(event: FlowEvent) -> PortsDocument:
+    return PortsDocument(source_port=event.source_port, destination_port=event.destination_port)
+
+
+@functools.cache
+def _tcp_flags(flags: int) -> TcpFlagsDocument:
+    return TcpFlagsDocument(**{name: True for bit, name in enumerate(_TCP_FLAGS) if flags >> bit & 1})
+
+
+def _icmp(event: FlowEvent) -> IcmpDocument:
+    return IcmpDocument(type=event.destination_port)
+
+
+_LAYERS: Final[Mapping[int, Callable[[FlowEvent], Layer4Document]]] = {
+    Protocol.TCP: lambda event: Layer4Document(tcp=_tcp(event)),
+    Protocol.UDP: lambda event: Layer4Document(udp=_ports(event)),
+    Protocol.SCTP: lambda event: Layer4Document(sctp=_ports(event)),
+    Protocol.ICMP: lambda event: Layer4Document(icmp_v4=_icmp(event)),
+    ICMP_V6: lambda event: Layer4Document(icmp_v6=_icmp(event)),
+}
 
 
 def _protocol(event: FlowEvent) -> str:

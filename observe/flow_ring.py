@@ -147,7 +147,8 @@ class FlowLog:
 
     def uuid_of(self, flow: Flow) -> str:
         """Make the name of a flow that no other flow of any node has."""
-        return str(uuid.UUID(int=self._uuids | flow.number))
+        digits = f"{self._uuids | flow.number:032x}"
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
     def read(
         self,

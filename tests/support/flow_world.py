@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from datapath.api import DatapathConfig, Direction
 from datapath.fake import FakeDatapath
 from datapath.flow_event import FlowEvent, FlowVerdict
@@ -68,7 +70,7 @@ def an_event(**changes: Any) -> FlowEvent:
         source_line=77,
         length_bytes=74,
     )
-    return replace(event, **changes)
+    return msgspec.structs.replace(event, **changes)
 
 
 def forwarded(**changes: Any) -> FlowEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import uuid
 from collections.abc import Iterator
@@ -367,3 +368,50 @@ def test_reasons_of_services_and_translation_are_explained(
     flow = _flow(world, reason=reason)
 
     assert (flow["drop_reason_desc"], flow["drop_explanation"]) == (name, meaning)
+
+
+def test_a_flow_is_described_the_same_whatever_is_beside_it(world: FlowWorld) -> None:
+    """What flows have in common is described once for a page: every field of a report makes a difference, or none."""
+    world.put_services(a_service())
+    world.happen(
+        an_event(),
+        an_event(monotonic_ns=7),
+        an_event(source_port=1),
+        an_event(tcp_flags=0x12),
+        an_event(length_bytes=1),
+        an_event(verdict=FlowVerdict.AUDIT),
+        an_event(reason=int(abi.DropReason.POLICY_DENY), rule=DB_GUARD),
+        an_event(reason=int(abi.DropReason.UNKNOWN_L3_TARGET)),
+        an_event(reason=int(abi.DropReason.NO_SERVICE_BACKEND)),
+        an_event(rule=DB_FROM_API),
+        an_event(direction=Direction.EGRESS),
+        an_event(is_reply=True),
+        an_event(protocol=17),
+        an_event(protocol=1, destination_port=8),
+        an_event(protocol=58, destination_port=128),
+        an_event(protocol=47),
+        an_event(vni=9),
+        an_event(ifindex=9),
+        an_event(source_identity=IDENTITY_HOST),
+        an_event(destination_identity=IDENTITY_INIT),
+        an_event(source=DB_ADDRESS, destination=WEB_ADDRESS),
+        an_event(destination=VIP),
+        an_event(source=None),
+        an_event(source_file="lib/other.h"),
+        an_event(source_line=78),
+        forwarded(),
+        forwarded(is_reply=True),
+        forwarded(rule=998),
+        forwarded(rule=999),
+        forwarded(other_rule=998),
+        forwarded(other_rule=999),
+        forwarded(rule=DB_FROM_API),
+        forwarded(rule=DB_FROM_API, direction=Direction.EGRESS),
+        forwarded(rule=DB_FROM_API, direction=Direction.EGRESS, other_rule=DB_GUARD),
+        forwarded(),
+    )
+    page = world.log.read()
+
+    alone = [page_document(world.log, dataclasses.replace(page, flows=(flow,))) for flow in page.flows]
+
+    assert page_document(world.log, page).flows == [flow for one in alone for flow in one.flows]
