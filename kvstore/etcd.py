@@ -19,7 +19,7 @@ from kvstore.etcd_config import EtcdConfig
 from kvstore.etcd_members import NEEDS_LEADER, EtcdMembers, Member
 from kvstore.etcd_watch import EtcdWatch, key_value
 from kvstore.rules import refuse_repeated_keys, refuse_start
-from kvstore.store import Compare, KeyValue, LeaseId, Op, Put, Snapshot, StoreStatus, TxnResult, Watch
+from kvstore.store import Compare, KeyValue, LeaseId, Newest, Op, Put, Snapshot, StoreStatus, TxnResult, Watch
 from model.deadline import deadline
 from model.errors import HawseError, NotFound
 
@@ -47,6 +47,20 @@ class EtcdStore:
         """See :meth:`kvstore.store.Store.list`."""
         response = self._range(etcdrpc.RangeRequest(key=prefix.encode(), range_end=_range_end(prefix)))
         return Snapshot(tuple(key_value(raw) for raw in response.kvs), response.header.revision)
+
+    def newest(self, prefix: str) -> Newest:
+        """See :meth:`kvstore.store.Store.newest`."""
+        request = etcdrpc.RangeRequest(
+            key=prefix.encode(),
+            range_end=_range_end(prefix),
+            sort_target=etcdrpc.RangeRequest.MOD,
+            sort_order=etcdrpc.RangeRequest.DESCEND,
+            limit=1,
+            keys_only=True,
+        )
+        response = self._range(request)
+        item = key_value(response.kvs[0]) if response.kvs else None
+        return Newest(response.count, item, response.header.revision)
 
     def txn(self, compare: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
         """See :meth:`kvstore.store.Store.txn`."""

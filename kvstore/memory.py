@@ -24,6 +24,7 @@ from kvstore.store import (
     EventKind,
     KeyValue,
     LeaseId,
+    Newest,
     Op,
     Put,
     Snapshot,
@@ -77,6 +78,14 @@ class MemoryStore:
             return Snapshot(
                 tuple(self._items[key] for key in sorted(self._items) if key.startswith(prefix)), self._revision
             )
+
+    def newest(self, prefix: str) -> Newest:
+        """See :meth:`kvstore.store.Store.newest`."""
+        with self._changed:
+            self._begin()
+            found = [item for key, item in self._items.items() if key.startswith(prefix)]
+            last = max(found, key=lambda item: item.mod_revision, default=None)
+            return Newest(len(found), None if last is None else replace(last, value=b""), self._revision)
 
     def txn(self, compare: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
         """See :meth:`kvstore.store.Store.txn`."""

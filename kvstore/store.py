@@ -45,6 +45,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Newest:
+    """What one can say of all keys below a prefix without reading them, as they stood together at ``revision``."""
+
+    count: int
+    item: KeyValue | None
+    """The key that was written last, without its value; None when there are no keys."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Compare:
     """True when the key was last written at ``mod_revision``; 0 means «does not exist»."""
 
@@ -170,6 +180,10 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Snapshot:
         """Read all keys that start with ``prefix``, linearizable, sorted by key."""
+        ...
+
+    def newest(self, prefix: str) -> Newest:
+        """Count all keys that start with ``prefix`` and find the one that was written last, linearizable."""
         ...
 
     def txn(self, compare: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:

@@ -330,14 +330,25 @@ class View(Generic[T]):
 
     def _confirm(self) -> None:
         """Raise the revision when the store has nothing below the prefix that is not known here."""
+        with self._changed:
+            since = self._revision
         try:
-            snapshot = self._store.list(self._prefix)
+            newest = self._store.newest(self._prefix)
         except HawseError:
             return
-        stored = {item.key: item.mod_revision for item in snapshot.items}
         with self._changed:
-            known = {key: entry.item.mod_revision for key, entry in self._entries.items()} | self._undecodable
-            # Events up to here that are still on their way changed nothing in the end; _apply leaves them out.
-            if self._synced and stored == known and snapshot.revision > self._revision:
-                self._revision = snapshot.revision
+            # As many keys as are known, and the last that was written is known as it is: none was written since, and
+            # none has gone. Events up to there that are still on their way changed nothing in the end; _apply leaves
+            # them out. Where others have come meanwhile the two do not belong together, and it is asked again.
+            if (
+                self._synced
+                and since == self._revision < newest.revision
+                and newest.count == len(self._entries) + len(self._undecodable)
+                and (newest.item is None or newest.item.mod_revision == self._known_revision(newest.item.key))
+            ):
+                self._revision = newest.revision
                 self._changed.notify_all()
+
+    def _known_revision(self, key: str) -> int | None:
+        entry = self._entries.get(key)
+        return self._undecodable.get(key) if entry is None else entry.item.mod_revision

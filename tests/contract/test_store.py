@@ -74,6 +74,28 @@ def test_a_list_of_nothing_has_a_revision(store: Store, prefix: str) -> None:
     assert snapshot.revision >= 1
 
 
+def test_the_newest_of_many_is_found_without_reading_them(store: Store, prefix: str) -> None:
+    assert store.newest(prefix).count == 0
+    assert store.newest(prefix).item is None
+    for name in ("b/2", "b/10", "b/1", "c", "b"):
+        put(store, prefix + name, b"value")
+    created = store.get(prefix + "b/10")
+    assert created is not None
+    again = put(store, prefix + "b/10", b"other")
+    elsewhere = put(store, prefix + "c")
+
+    newest = store.newest(prefix + "b/")
+
+    assert newest.count == 3
+    assert newest.item == KeyValue(prefix + "b/10", b"", again, created.create_revision)
+    assert newest.revision >= elsewhere
+    store.txn([], [Delete(prefix + "b/10")])
+    left = store.newest(prefix + "b/")
+    assert left.count == 2
+    assert left.item is not None
+    assert left.item.key == prefix + "b/1"
+
+
 def test_a_key_with_any_letters_is_kept(store: Store, prefix: str) -> None:
     put(store, prefix + "größe/日本")
 

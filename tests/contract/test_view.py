@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 
@@ -212,6 +212,38 @@ def test_a_revision_elsewhere_can_be_waited_for(world: World, view: View[str]) -
     later = write(world, Delete("/v/a"))
     assert view.wait_revision(later, WAIT_S)
     assert {} == values(view)
+
+
+def test_a_revision_elsewhere_is_waited_for_without_reading_all(world: World, view: View[str]) -> None:
+    view.start()
+    write(world, *(Put(f"/v/{number}", b"!" if number % 3 else b"1") for number in range(30)))
+    write(world, Delete("/v/7"), Put("/v/8", b"2"))
+    assert view.wait_synced(WAIT_S)
+
+    def refuse(prefix: str) -> NoReturn:
+        raise AssertionError(f"all of {prefix} is read")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.store, "list", refuse)
+        for _ in range(3):
+            assert view.wait_revision(write(world, Put("/w/a", b"1")), WAIT_S)
+
+
+@pytest.mark.parametrize("hidden", [Put("/v/b", b"1"), Put("/v/a", b"2"), Delete("/v/a")], ids=repr)
+def test_a_revision_is_not_visible_before_what_is_below_it(world: World, view: View[str], hidden: Op) -> None:
+    """While events are held up, what the store says of itself must not make a revision look as if it were here."""
+    view.start()
+    assert view.wait_delivered(write(world, Put("/v/a", b"1")), WAIT_S)
+    held = threading.Event()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "_apply", lambda batch: (held.wait(WAIT_S), View._apply(view, batch)))
+        write(world, hidden)
+        later = write(world, Put("/w/a", b"1"))
+
+        assert not view.wait_revision(later, 0.5)
+        held.set()
+        assert view.wait_revision(later, WAIT_S)
 
 
 def test_a_revision_that_does_not_come_is_waited_for_in_vain(world: World, view: View[str]) -> None:
