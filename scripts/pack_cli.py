@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SHEBANG: Final = b"#!/usr/bin/env python3\n"
+SHEBANG: Final = b"#!/usr/bin/python3 -IS\n"
+"""The system's own Python, whatever root's PATH and environment say, and no package that is installed for it.
+
+All that is imported is in here. That is also the quickest start.
+"""
 FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip archive can hold."""
 
@@ -28,7 +32,7 @@ import sys
 # Ctrl-C ends the command like any other, also while modules are imported.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.version_info < (3, 11):
-    sys.exit("hawse needs Python 3.11 or newer; this is %d.%d" % sys.version_info[:2])
+    sys.exit("hawse needs Python 3.11 or newer; this is %d.%d: try python3.11 and this file" % sys.version_info[:2])
 
 from cli.main import main
 

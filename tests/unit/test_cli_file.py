@@ -320,10 +320,35 @@ def test_character_that_the_terminal_lacks_is_a_question_mark(
 ) -> None:
     state.change_status(problems=("alpha → beta: no route",))
 
-    result = _run(hawse_file, "status", socket_path=agent, PYTHONIOENCODING="latin-1")
+    environment = _environment(PYTHONIOENCODING="latin-1", HAWSE_SOCKET=str(agent))
+    # The file itself starts a Python that looks at no such variable.
+    result = subprocess.run(
+        [sys.executable, str(hawse_file), "status"],
+        env=environment,
+        capture_output=True,
+        encoding="latin-1",
+        timeout=30,
+        check=False,
+    )
 
     assert result.returncode == 1
     assert result.stdout.startswith("NOT OK: alpha ? beta: no route\n")
+
+
+def test_environment_does_not_change_what_is_run(hawse_file: Path, agent: Path, tmp_path: Path) -> None:
+    """Root's command: a folder that somebody else may write to must not come before its own modules."""
+    for name in ("click", "json", "cli"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not mine')", encoding="utf-8")
+    fake = tmp_path / "python3"
+    fake.write_text("#!/bin/sh\necho not mine; exit 1\n", encoding="utf-8")
+    fake.chmod(0o755)
+
+    result = _run(
+        hawse_file, "status", socket_path=agent, PYTHONPATH=str(tmp_path), PATH=f"{tmp_path}:/usr/bin:/bin"
+    )  # fmt: skip
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "not mine" not in result.stdout
 
 
 def test_interrupt_is_quiet(hawse_file: Path, tmp_path: Path) -> None:
