@@ -20,7 +20,7 @@ from ipam.service import Ipam
 from kvstore import keys
 from kvstore.etcd import EtcdStore
 from kvstore.memory import MemoryStore
-from kvstore.store import Compare, Delete, KeyValue, Op, Put, Snapshot, Store, TxnResult, Watch, absent
+from kvstore.store import Compare, Delete, KeyValue, Newest, Op, Put, Snapshot, Store, TxnResult, Watch, absent
 from model.addresses import IPAddress, IPNetwork, service_holder
 from model.endpoints import Endpoint
 from model.errors import Conflict, Exhausted, PoolNotFound
@@ -285,6 +285,10 @@ class CountingStore:
     def list(self, prefix: str) -> Snapshot:
         self.calls += 1
         return self._store.list(prefix)
+
+    def newest(self, prefix: str) -> Newest:
+        self.calls += 1
+        return self._store.newest(prefix)
 
     def txn(self, compare: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
         self.calls += 1

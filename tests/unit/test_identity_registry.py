@@ -11,7 +11,7 @@ import pytest
 from kvstore import keys
 from kvstore.codec import decode, encode
 from kvstore.memory import MemoryStore
-from kvstore.store import Compare, Delete, KeyValue, Op, Put, Snapshot, Store, TxnResult
+from kvstore.store import Compare, Delete, KeyValue, Newest, Op, Put, Snapshot, Store, TxnResult
 from kvstore.watcher import View
 from model.errors import Exhausted, StoreUnavailable
 from model.identities import IDENTITY_MAX, IDENTITY_MIN, IdentityRecord, is_cluster_identity
@@ -88,6 +88,9 @@ class Interrupted:
 
     def list(self, prefix: str) -> Snapshot:
         return self._store.list(prefix)
+
+    def newest(self, prefix: str) -> Newest:
+        return self._store.newest(prefix)
 
     def txn(self, compare: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
         self._happens()
