@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 Document = TypeVar("Document")
@@ -80,35 +80,41 @@ def _fields_check(kind: Any) -> _Check:
     return check
 
 
-def _list_check(check_item: _Check) -> _Check:
+def _items_check(
+    check_item: _Check,
+    container: type,
+    *,
+    what: str,
+    items: Callable[[Any], Iterable[tuple[object, object]]],
+    place: str,
+) -> _Check:
+    """``items`` names every item of a container; ``place`` is how that name stands in a message."""
+
     def check(value: object) -> None:
-        if not isinstance(value, list):
-            raise _Fault("is not a list")
-        for number, item in enumerate(value):
+        if not isinstance(value, container):
+            raise _Fault(f"is not {what}")
+        for name, item in items(value):
             try:
                 check_item(item)
             except _Fault as fault:
-                fault.where = f"[{number}]{fault.where}"
+                fault.where = f"{place.format(name)}{fault.where}"
                 raise
 
     return check
 
 
-def _dict_check(check_item: _Check) -> _Check:
-    def check(value: object) -> None:
-        if not isinstance(value, dict):
-            raise _Fault("is not an object")
-        for name, item in value.items():
-            try:
-                check_item(item)
-            except _Fault as fault:
-                fault.where = f".{name}{fault.where}"
-                raise
-
-    return check
+def _list_check(arguments: Sequence[Any]) -> _Check:
+    return _items_check(_check(arguments[-1]), list, what="a list", items=enumerate, place="[{}]")
 
 
-def _optional_check(check_present: _Check) -> _Check:
+def _dict_check(arguments: Sequence[Any]) -> _Check:
+    return _items_check(_check(arguments[-1]), dict, what="an object", items=dict.items, place=".{}")
+
+
+def _optional_check(choices: Sequence[Any]) -> _Check:
+    (present,) = (choice for choice in choices if choice is not types.NoneType)
+    check_present = _check(present)
+
     def check(value: object) -> None:
         if value is not None:
             check_present(value)
@@ -127,17 +133,12 @@ def _plain_check(kind: type[object]) -> _Check:
     return check
 
 
-def _of_optional(choices: Sequence[Any]) -> _Check:
-    (present,) = (choice for choice in choices if choice is not types.NoneType)
-    return _optional_check(_check(present))
-
-
 _MAKERS: Final[Mapping[object, Callable[[Sequence[Any]], _Check]]] = {
-    list: lambda arguments: _list_check(_check(arguments[-1])),
-    dict: lambda arguments: _dict_check(_check(arguments[-1])),
+    list: _list_check,
+    dict: _dict_check,
     # A newer agent may have a further word; it is only shown.
     Literal: lambda _: _check(str),
-    types.UnionType: _of_optional,
-    typing.Union: _of_optional,
+    types.UnionType: _optional_check,
+    typing.Union: _optional_check,
 }
 """By the origin of a kind, from its arguments."""

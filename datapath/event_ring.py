@@ -20,7 +20,6 @@ from datapath import abi, bpf_syscalls, pins
 from datapath.addresses import unpacked
 from datapath.api import Direction
 from datapath.flow_event import FlowEvent, FlowVerdict
-from model.addresses import IPAddress
 from model.errors import AbiMismatch, DatapathError
 
 _PAGE: Final = mmap.PAGESIZE
@@ -28,8 +27,8 @@ _BUSY: Final = 1 << 31
 _DISCARDED: Final = 1 << 30
 _HEADER_BYTES: Final = 8
 _ALIGNMENT: Final = 8
-_ADDRESSES: Final = 8192
-"""Addresses that are remembered."""
+# The same few come again and again.
+_address: Final = functools.lru_cache(maxsize=8192)(unpacked)
 
 _VERDICTS: Final[Mapping[int, FlowVerdict]] = {
     abi.EventVerdict.FORWARDED: FlowVerdict.FORWARDED,
@@ -98,12 +97,6 @@ class EventRing:
 def _position(page: mmap.mmap) -> int:
     (position,) = struct.unpack_from("=Q", page, 0)
     return int(position)
-
-
-@functools.lru_cache(maxsize=_ADDRESSES)
-def _address(packed: bytes) -> IPAddress | None:
-    """From an address field; the same few come again and again."""
-    return unpacked(packed)
 
 
 def _event(raw: abi.FlowEvent, files: Sequence[str]) -> FlowEvent:

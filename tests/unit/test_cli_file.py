@@ -320,16 +320,9 @@ def test_character_that_the_terminal_lacks_is_a_question_mark(
 ) -> None:
     state.change_status(problems=("alpha → beta: no route",))
 
-    environment = _environment(PYTHONIOENCODING="latin-1", HAWSE_SOCKET=str(agent))
     # The file itself starts a Python that looks at no such variable.
-    result = subprocess.run(
-        [sys.executable, str(hawse_file), "status"],
-        env=environment,
-        capture_output=True,
-        encoding="latin-1",
-        timeout=30,
-        check=False,
-    )
+    python = Path(sys.executable)
+    result = _run(python, str(hawse_file), "status", socket_path=agent, PYTHONIOENCODING="latin-1")
 
     assert result.returncode == 1
     assert result.stdout.startswith("NOT OK: alpha ? beta: no route\n")
