@@ -392,6 +392,14 @@ class Datapath(Protocol):
         """
         ...
 
+    def probe_half_open(self) -> int:
+        """Have TCP find out where its other end has left its network, or its node was lost, since the last call.
+
+        Who only waits would wait for ever; it is reset. What is not reset by the next call is tried once more. For
+        every second; waits for nobody and keeps nobody. Returns how many connections of this host were tried.
+        """
+        ...
+
     def flow_events(self) -> FlowEvents:
         """Take what the kernel has reported since the last call, in order; does not wait. One caller at a time."""
         ...

@@ -65,7 +65,8 @@ def protocol(key: abi.ConntrackKey) -> int:
     return int(key.vni_and_protocol) & (1 << _PROTOCOL_BITS) - 1
 
 
-def _is_closed(flags: int) -> bool:
+def is_closed(flags: int) -> bool:
+    """Whether a connection has ended, by either end's reset or both ends' FIN."""
     return bool(flags & abi.ConntrackFlags.RESET) or flags & _BOTH_CLOSED == _BOTH_CLOSED
 
 
@@ -74,7 +75,7 @@ def timeout_s(protocol: int, flags: int) -> int:
     replied = flags & abi.ConntrackFlags.REPLIED
     if protocol != socket.IPPROTO_TCP:
         return abi.STREAM_TIMEOUT_S if replied else abi.OTHER_TIMEOUT_S
-    if _is_closed(flags):
+    if is_closed(flags):
         return abi.CLOSE_TIMEOUT_S
     return abi.TCP_TIMEOUT_S if replied else abi.SYN_TIMEOUT_S
 
@@ -82,6 +83,6 @@ def timeout_s(protocol: int, flags: int) -> int:
 def _state(value: abi.ConntrackValue) -> str:
     if value.reason:
         return "denied"
-    if _is_closed(value.flags):
+    if is_closed(value.flags):
         return "closing"
     return "established" if value.flags & abi.ConntrackFlags.REPLIED else "new"

@@ -83,8 +83,8 @@ def remote_place(remote: RemoteEndpoint) -> abi.IpcacheValue:
     )
 
 
-def place(key: abi.IpcacheKey, value: abi.IpcacheValue) -> tuple[IpcacheKey, Place]:
-    """What an entry of hawse_ipcache says, of whichever host.
+def ipcache_name(key: abi.IpcacheKey) -> IpcacheKey:
+    """Whose entry of hawse_ipcache it is.
 
     Raises:
         DatapathError: it has no address.
@@ -92,7 +92,16 @@ def place(key: abi.IpcacheKey, value: abi.IpcacheValue) -> tuple[IpcacheKey, Pla
     one = address(key.address)
     if one is None:
         raise DatapathError("an entry of hawse_ipcache has no address")
-    return IpcacheKey(Vni(key.vni), one), Place(
+    return IpcacheKey(Vni(key.vni), one)
+
+
+def place(key: abi.IpcacheKey, value: abi.IpcacheValue) -> tuple[IpcacheKey, Place]:
+    """What an entry of hawse_ipcache says, of whichever host.
+
+    Raises:
+        DatapathError: it has no address.
+    """
+    return ipcache_name(key), Place(
         identity=IdentityId(value.identity),
         tunnel_endpoint=address(value.tunnel_endpoint),
         ifindex=value.ifindex,

@@ -44,7 +44,7 @@ class FakeDatapath:
         balanced: the services.
         ports: the published ports.
         translated: what :meth:`translations` answers; for tests to fill.
-        sweeps: how often it was swept.
+        sweeps: how often it was swept, and ``probes`` how often half-open connections were looked for.
         nodes: whose tunnel packets are accepted.
         packet_counters: what :meth:`counters` answers; for tests to set.
         policy: the table that was applied last, and ``epoch`` how often it changed.
@@ -63,6 +63,7 @@ class FakeDatapath:
         self.ports: dict[PublishedPort, PublishedTarget] = {}
         self.translated: list[Translation] = []
         self.sweeps = 0
+        self.probes = 0
         self.policy = PolicyTable()
         self.epoch = 0
         self.reported: list[FlowEvent] = []
@@ -234,6 +235,12 @@ class FakeDatapath:
         self._require_started("sweep")
         self.sweeps += 1
         return Swept(connections=0, translations=0)
+
+    def probe_half_open(self) -> int:
+        """See :meth:`datapath.api.Datapath.probe_half_open`; there is none."""
+        self._require_started("probe_half_open")
+        self.probes += 1
+        return 0
 
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`; what was put into :attr:`reported`."""

@@ -19,6 +19,7 @@ from datapath import (
     conntrack,
     counters,
     entries,
+    half_open,
     names,
     nat,
     own_devices,
@@ -49,6 +50,7 @@ from datapath.devices import Devices
 from datapath.endpoints import Endpoints
 from datapath.features import probe_features
 from datapath.flow_event import FlowEvents, TrackedConnection
+from datapath.frames import FrameSender
 from datapath.link_removal import LinkRemoval
 from datapath.links import Links
 from datapath.local_addresses import LocalAddresses
@@ -100,6 +102,8 @@ class LinuxDatapath:
         self._removing = Netlink()
         self._removal = LinkRemoval(Links(self._removing).remove)
         self._routes = Routes(self._netlink)
+        self._sender = FrameSender()
+        self._asked: frozenset[IpcacheKey] = frozenset()
         self._started: _Started | None = None
         self._probed: Sequence[Feature] = ()
         self._packets_because = "the datapath has not been started"
@@ -288,6 +292,27 @@ class LinuxDatapath:
                 connections=sweep_map(of_connections, tracked), translations=sweep_map(of_translations, translated)
             )
 
+    def probe_half_open(self) -> int:
+        """See :meth:`datapath.api.Datapath.probe_half_open`."""
+        with self._lock:
+            departed = self._opened.addresses.take_departed()
+            rounds = list(zip((departed, self._asked), half_open.SEQUENCES, strict=True))
+            self._asked = departed
+            if not any(who for who, _ in rounds):
+                return 0
+            maps = self._open_maps
+            # One after the other would leave the first ones open when a later one fails.
+            with contextlib.ExitStack() as undo:
+                tables = half_open.ConnectionTables(
+                    connections=undo.enter_context(contextlib.closing(maps.conntrack.duplicate())),
+                    translations=undo.enter_context(contextlib.closing(maps.nat.duplicate())),
+                    places=undo.enter_context(contextlib.closing(maps.ipcache.duplicate())),
+                    endpoints=undo.enter_context(contextlib.closing(maps.endpoints.duplicate())),
+                )
+                opened = undo.pop_all()
+        with opened:
+            return sum(half_open.probe(who, tables, self._sender, sequence=number) for who, number in rounds if who)
+
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`."""
         with self._lock:
@@ -321,6 +346,7 @@ class LinuxDatapath:
             self._release()
             self._removing.close()
             self._netlink.close()
+            self._sender.close()
 
     @property
     def _opened(self) -> _Started:

@@ -30,6 +30,13 @@ class LocalAddresses:
         self._changed = changed
         self._local: dict[IpcacheKey, int] = {}
         self._shadowed: dict[IpcacheKey, RemoteEndpoint] = {}
+        self._departed: set[IpcacheKey] = set()
+
+    def take_departed(self) -> frozenset[IpcacheKey]:
+        """Addresses that nobody has any more, or whose node is lost, since the last call."""
+        taken = frozenset(self._departed)
+        self._departed.clear()
+        return taken
 
     def adopt(self, keys: Iterable[IpcacheKey], ifindex: int) -> None:
         """Know that addresses are local that an earlier agent has claimed."""
@@ -62,6 +69,7 @@ class LocalAddresses:
         remote = self._shadowed.pop(key, None)
         if remote is None:
             self._ipcache.delete(raw)
+            self._departed.add(key)
         else:
             self._ipcache.update(raw, entries.remote_place(remote))
         del self._local[key]
@@ -71,7 +79,7 @@ class LocalAddresses:
         """See :meth:`datapath.api.Datapath.replace_remotes`."""
         self._shadowed = {key: remote for key, remote in remotes.items() if key in self._local}
         try:
-            self._ipcache.sync(
+            deleted = self._ipcache.sync(
                 (
                     (entries.ipcache_key(key), entries.remote_place(remote))
                     for key, remote in remotes.items()
@@ -79,6 +87,8 @@ class LocalAddresses:
                 ),
                 untouched=map(entries.ipcache_key, self._local),
             )
+            self._departed.update(map(entries.ipcache_name, deleted))
+            self._note_gone(remotes)
         finally:
             self._changed()  # also when it failed half way
 
@@ -95,5 +105,10 @@ class LocalAddresses:
                 if key not in self._local
             )
             self._ipcache.delete_many(entries.ipcache_key(key) for key in gone if key not in self._local)
+            self._departed.update(key for key in gone if key not in self._local)
+            self._note_gone(upserts)
         finally:
             self._changed()
+
+    def _note_gone(self, remotes: Mapping[IpcacheKey, RemoteEndpoint]) -> None:
+        self._departed.update(key for key, remote in remotes.items() if remote.gone and key not in self._local)

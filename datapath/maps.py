@@ -15,7 +15,7 @@ import errno
 import functools
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -231,16 +231,18 @@ class TypedMap(Generic[K, V]):
         """Delete entries; those that do not exist are no error."""
         self._delete_raw([bytes(key) for key in keys])
 
-    def sync(self, wanted: Iterable[tuple[K, V]], *, untouched: Iterable[K] = ()) -> None:
+    def sync(self, wanted: Iterable[tuple[K, V]], *, untouched: Iterable[K] = ()) -> Sequence[K]:
         """Make the map hold exactly the wanted entries: add and replace first, delete last; equal ones are not written.
 
-        Entries with an ``untouched`` key stay as they are.
+        Entries with an ``untouched`` key stay as they are. Returns the keys of those that were deleted.
         """
         target = {bytes(key): bytes(value) for key, value in wanted}
         kept = {bytes(key) for key in untouched}
         present = {key: value for key, value in self._raw_items() if key not in kept}
         self._update_raw([entry for entry in target.items() if present.get(entry[0]) != entry[1]])
-        self._delete_raw([key for key in present if key not in target])
+        others = [key for key in present if key not in target]
+        self._delete_raw(others)
+        return [self._layout.key.from_buffer_copy(key) for key in others]
 
     def _raw_items(self) -> Iterator[tuple[bytes, bytes]]:
         key_bytes, value_bytes = self._info.key_bytes, self._info.value_bytes

@@ -26,7 +26,7 @@ from datapath.api import Datapath
 from datapath.flow_event import FlowEvent
 from datapath.policy_table import FIRST_RULE, NO_RULE
 from model.addresses import IPAddress
-from model.clock import Clock, age_s
+from model.clock import Clock, age_s, zero_of_monotonic_us
 from model.errors import Exhausted, HawseError
 from model.identities import is_cluster_identity
 from model.ids import IDENTITY_INIT, NodeName
@@ -233,7 +233,7 @@ class FlowLog:
         selecting = functools.cache(self._rules.selecting)
         endpoint_at = self._names.endpoint_at
         service_at = self._services.service_at
-        offset_us = round(self._clock.now().timestamp() * 1e6) - round(self._clock.monotonic_s() * 1e6)
+        offset_us = zero_of_monotonic_us(self._clock)
         flows: list[Flow] = []
         for number, event in enumerate(events, first):
             source = event.source

@@ -156,7 +156,7 @@ static __always_inline int send_ipv4(struct __sk_buff *skb, const struct endpoin
 		flow->destination_local = ipcache_is_local(place);
 		/* A host that is not lost after all would have answered the first segment. */
 		if (place->flags & IPCACHE_GONE && flow->protocol == IPPROTO_TCP &&
-		    (!flow->opens || is_tracked(flow)))
+		    (end_tracked(flow) || !flow->opens))
 			return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
 	} else {
 		way = find_other_way(config, endpoint, flow);

@@ -88,9 +88,21 @@ static __always_inline int choose_backend(const struct config_value *config,
  */
 static __always_inline int to_nobody(struct __sk_buff *skb, const struct flow *flow)
 {
-	if (flow->protocol == IPPROTO_TCP && (is_tracked(flow) || asks_again(flow)))
+	if (flow->protocol == IPPROTO_TCP && (end_tracked(flow) || asks_again(flow)))
 		return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
 	return DROP(DROP_UNKNOWN_L3_TARGET);
+}
+
+/* The same of a connection to a virtual address, whose backend is gone. */
+static __always_inline void end_translated(const struct flow *flow, const struct nat_value *known)
+{
+	struct flow backend = *flow;
+
+	backend.tracked_source = known->source;
+	backend.source_port = known->source_port;
+	backend.destination = known->destination;
+	backend.destination_port = known->destination_port;
+	end_tracked(&backend);
 }
 
 static __always_inline int deliver_backend(struct __sk_buff *skb, const struct config_value *config,
@@ -126,8 +138,11 @@ static __always_inline int serve(struct __sk_buff *skb, struct flow *flow)
 	if (!config)
 		return DROP(DROP_NO_CONFIGURATION);
 	if (known && keeps_backend(flow, known)) {
-		if (!known->reply && !ipcache_ipv4(flow->vni, known->destination))
+		place = ipcache_ipv4(flow->vni, known->destination);
+		if (!known->reply && (!place || place->flags & IPCACHE_GONE)) {
+			end_translated(flow, known);
 			return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
+		}
 		err = nat_keep(flow, known, &to);
 		if (err)
 			return err;

@@ -150,6 +150,8 @@ def test_a_backend_that_is_killed_hangs_nobody(
     running = started(nodes, boxes, 6)
     client = LoadInBackground(nodes[0], _NET, "web", rate=_RATE, timeout_ms=_HANGS_S * 2000)
     holder = HoldInBackground(nodes[1], _NET, "web", connections=_HELD)
+    # These have had their answer and say nothing more: nothing that they send could tell them.
+    waiting = HoldInBackground(nodes[1], _NET, "web", connections=_HELD, interval_ms=_HANGS_S * 10_000)
     client.wait_answers(_RATE)
     victim = next(task for task in running if task.node == nodes[2].name)
     container = services.container_of(nodes[2], "web", victim)
@@ -161,13 +163,13 @@ def test_a_backend_that_is_killed_hangs_nobody(
     nodes[2].engine("kill", container)
 
     def all_broken() -> None:
-        open_ones = [one for one in holder.report().of(victim.server) if one.open]
+        open_ones = [one for held in (holder, waiting) for one in held.report().of(victim.server) if one.open]
         assert not open_ones, open_ones
 
     wait.until_passes(all_broken, timeout_s=_SOON_S)
     again = services.wait_running(nodes, "web", 6)
     all_serve([client], again)
-    connections = holder.stop().connections
+    connections = [*holder.stop().connections, *waiting.stop().connections]
     report = client.stop()
 
     broken = [one for one in connections if one.server == victim.server]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from cli.client import AgentClient
@@ -24,6 +24,7 @@ from tests.support.probe import Outcome, Probe, Protocol, Spot, Tried
 _AT_ONCE: Final = 32
 _REPORTED_S: Final = 15
 _ROLLOUT_S: Final = 30
+_BEFORE: Final = timedelta(seconds=10)
 _NO_RULE: Final = "no rule allows it"
 
 
@@ -256,11 +257,31 @@ def _report_faults(denied: Mapping[Tried, Denied], since: datetime, pool: Thread
         for one, why in denied.items():
             name = _deciding(one.probe, why).name
             flow = flows.get((name, *_key_of(one)))
-            assert flow is not None, f"{one.probe}: no report of it on {name}"
+            if flow is None:
+                raise _NotReported(one, name)
             faults += _flow_faults(one.probe, why, flow)
         return faults
 
-    return wait.until_passes(reported, timeout_s=_REPORTED_S, interval_s=0.2) if denied else []
+    if not denied:
+        return []
+    try:
+        return wait.until_passes(reported, timeout_s=_REPORTED_S, interval_s=0.2)
+    except _NotReported as missing:
+        one = missing.tried
+        ends = [spot.node for spot in (one.probe.source, one.probe.target) if spot.node is not None]
+        seen = [
+            f"{node.name}: {flow['time']} {flow['drop_reason_desc']}"
+            for node in {node.name: node for node in ends}.values()
+            for flow in dropped(node, since - _BEFORE)
+            if _key(flow) == _key_of(one)
+        ]
+        return [f"{missing}, tried from {since} on; what there is, also from before: {seen}"]
+
+
+class _NotReported(AssertionError):
+    def __init__(self, tried: Tried, node: str) -> None:
+        super().__init__(f"{tried.probe}: {tried.outcome} ({tried.error}), and no report of it on {node}")
+        self.tried = tried
 
 
 def _deciding(probe: Probe, why: Denied) -> Node:

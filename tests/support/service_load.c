@@ -821,12 +821,14 @@ static void hold(char **argv)
 		open_held(&held[i], &target);
 	sockets[0] = (struct pollfd){.fd = signals, .events = POLLIN};
 	do {
-		long long now;
+		long long now, wake_ns = next_ns;
 
 		for (int i = 0; i < held_count; i++)
 			sockets[1 + i] = (struct pollfd){.fd = held[i].fd,
 							 .events = held[i].open ? POLLIN : POLLOUT};
-		wait_until(sockets, 1 + held_count, next_ns);
+		if (reports_on_the_way() && reported_ns + REPORT_EVERY_NS < wake_ns)
+			wake_ns = reported_ns + REPORT_EVERY_NS;
+		wait_until(sockets, 1 + held_count, wake_ns);
 		now = clock_ns(CLOCK_REALTIME);
 		left = 0;
 		for (int i = 0; i < held_count; i++) {

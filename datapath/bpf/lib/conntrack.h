@@ -2,7 +2,7 @@
 /*
  * conntrack.h: knows which packets belong together, and has the first one judged.
  *
- * Public: track, is_tracked, asks_again. Maps: hawse_conntrack.
+ * Public: track, end_tracked, asks_again. Maps: hawse_conntrack.
  *
  * One entry serves both directions and both ends: its key has the two ends in a fixed order, its
  * value says which one opened the connection. The entry keeps the verdict with the policy epoch and
@@ -390,15 +390,23 @@ static __always_inline int track(struct __sk_buff *skb, const struct config_valu
 	return track_new(skb, config, flow, &key, source_is_high, epoch, now);
 }
 
-/* Is the packet one of a connection that was let through? For one that has no way on. */
-static __always_inline bool is_tracked(const struct flow *flow)
+/*
+ * The sender is about to be told that its other end is gone: the connection is over. Returns whether
+ * the packet was one of a connection that was let through.
+ */
+static __always_inline bool end_tracked(const struct flow *flow)
 {
 	struct conntrack_value *entry;
 	struct conntrack_key key = {};
 
+	if (flow->kind != FLOW_STREAM)
+		return false;
 	track_key(&key, flow, source_comes_second(flow));
 	entry = hawse_conntrack.lookup(&key);
-	return entry && !entry->reason;
+	if (!entry || entry->reason)
+		return false;
+	entry->flags |= CONNTRACK_RESET;
+	return true;
 }
 
 /*
