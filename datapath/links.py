@@ -31,6 +31,10 @@ _ADDR_GEN_MODE_NONE: Final = 1
 _SKIP_STATISTICS: Final = 1 << 3
 _GONE: Final = frozenset({errno.ENODEV})
 
+_ONE_QUEUE: Final = (("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1))
+"""Otherwise a pair has one for each processor at both ends, each with a folder in sysfs. They carry no more: without an
+XDP program a veth device queues nothing."""
+
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
@@ -83,11 +87,13 @@ class Links:
             ("IFLA_IFNAME", names.container_ifname(endpoint_id)),
             ("IFLA_ADDRESS", str(mac)),
             ("IFLA_MTU", mtu_bytes),
+            *_ONE_QUEUE,
         ]}  # fmt: skip
         pair = _message(
             ("IFLA_IFNAME", ifname),
             ("IFLA_ADDRESS", str(names.router_mac())),
             ("IFLA_MTU", mtu_bytes),
+            *_ONE_QUEUE,
             _linkinfo("veth", ("VETH_INFO_PEER", peer)),
         )
         mark = _message(

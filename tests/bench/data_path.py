@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from cli.client import ClientError
@@ -15,14 +17,15 @@ from tests.bench.places import PlaceFailed
 from tests.bench.plan import Plan
 from tests.bench.ratios import as_fast
 from tests.bench.report import number as readable
-from tests.bench.rounds import Collected
+from tests.bench.rounds import Collected, turns
 from tests.bench.states import DEFAULT, State, States
 from tests.support import shell
 from tests.support.testbed import Testbed
 
 _FAILURES: Final = (PlaceFailed, AssertionError, ClientError, subprocess.TimeoutExpired)
 """Of a program, of a condition that was waited for, of the agent: they cost one sample."""
-_ROUNDS: Final = 5
+_ROUNDS: Final = 15
+_QUICK_ROUNDS: Final = 5
 _REFERENCES: Final[Mapping[str, Sequence[str]]] = {
     who.SAME: (who.BRIDGE, who.OVERLAY, who.VETH, who.VETH_RULED, who.HAWSE),
     who.ACROSS: (who.OVERLAY, who.UNDERLAY, who.VXLAN, who.VXLAN_RULED, who.HAWSE),
@@ -69,6 +72,14 @@ def measure(testbed: Testbed, plan: Plan) -> Part:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A measurement, and what it has found so far."""
+
+    measurement: Measurement
+    collected: Collected[Contestant]
+
+
 class _Run:
     """One run over a field."""
 
@@ -80,17 +91,16 @@ class _Run:
 
     def rows(self) -> Iterator[Row]:
         """Run all rounds, then say what came of them."""
-        rounds = self._plan.rounds or _ROUNDS
+        rounds = self._plan.rounds or (_QUICK_ROUNDS if self._plan.quick else _ROUNDS)
         known = measurements(quick=self._plan.quick)
-        turns = [(one, Collected(by_state(self._field.contestants))) for one in known.values()]
-        turns.append((known["connections"], Collected([self._field.services])))
+        takes = [Take(measurement, Collected(self._field.contestants)) for measurement in known.values()]
+        takes.append(Take(known["connections"], Collected(self._field.services)))
+        states = by_state([*self._field.contestants, *self._field.services])
         for number in range(rounds):
-            for place, (measurement, collected) in enumerate(turns):
-                # Another order for each measurement as well.
-                self._round(f"round {number + 1} of {rounds}", number + place, measurement, collected)
-        for measurement, collected in turns:
-            for place, kind in enumerate(measurement.kinds):
-                figures = list(collected.figures(place))
+            self._round(f"round {number + 1} of {rounds}", number, states, takes)
+        for take in takes:
+            for place, kind in enumerate(take.measurement.kinds):
+                figures = list(take.collected.figures(place))
                 for path in dict.fromkeys(contestant.path for contestant, _ in figures):
                     yield _row(path, kind, {one.name: samples for one, samples in figures if one.path == path})
 
@@ -98,23 +108,29 @@ class _Run:
         """Leave hawse as it was."""
         self._states.close()
 
-    def _round(self, what: str, number: int, measurement: Measurement, collected: Collected[Contestant]) -> None:
-        said: dict[str, list[str]] = {}
+    def _round(self, what: str, number: int, states: Sequence[Sequence[Contestant]], takes: Sequence[Take]) -> None:
+        """Measure everybody once. It takes its time to go from one state to another: all that is measured in one is
+        measured there before the next one is entered."""
+        said: dict[tuple[str, str], list[str]] = {}
 
-        def one(contestant: Contestant) -> tuple[float, ...] | None:
+        def one(contestant: Contestant, measurement: Measurement) -> tuple[float, ...] | None:
+            of_path = said.setdefault((measurement.name, contestant.path), [])
             try:
                 self._states.enter(contestant.state)
                 sample = measurement.run(contestant.pair)
             except _FAILURES as failure:
                 self.notes.append(f"{what}, {measurement.name}, {contestant.path}, {contestant.name}: {failure}")
-                said.setdefault(contestant.path, []).append(f"{contestant.name} failed")
+                of_path.append(f"{contestant.name} failed")
                 return None
-            said.setdefault(contestant.path, []).append(f"{contestant.name} {readable(sample[0])}")
+            of_path.append(f"{contestant.name} {readable(sample[0])}")
             return sample
 
-        collected.run_round(number, one)
-        kind = measurement.kinds[0]
-        for path, samples in said.items():
+        for state in turns(states, number):
+            for place, take in enumerate(takes):
+                # Another order for each measurement as well.
+                take.collected.take(state, number + place, functools.partial(one, measurement=take.measurement))
+        for (name, path), samples in said.items():
+            kind = next(take.measurement.kinds[0] for take in takes if take.measurement.name == name)
             self._plan.say(f"{what}: {kind.title}, {who.TITLES[path]}, {kind.unit}: {'; '.join(samples)}")
 
 

@@ -64,7 +64,7 @@ class Measurement:
 
 def measurements(*, quick: bool) -> Mapping[str, Measurement]:
     """All of them, by name; short ones in a quick run."""
-    long, datagrams_ms, echo_s, ask_ms = ("-n 300M", 250, 1, 250) if quick else ("-t 2", 1000, 2, 1000)
+    long, datagrams_ms, echo_s, ask_ms = ("-n 300M", 250, 1, 250) if quick else ("-n 400M", 400, 1, 400)
     made = (
         Measurement(
             name="tcp-1",

@@ -28,25 +28,23 @@ def turns(contestants: Sequence[C], number: int) -> Sequence[C]:
 class Collected(Generic[C]):
     """Samples of one measurement as they come in, by contestant.
 
-    Those of one group come after one another in each round, because it takes its time to go from one to another.
+    Whoever runs a round takes a sample of each contestant once, in any order.
     """
 
-    groups: Sequence[Sequence[C]]
-    samples: list[tuple[C, list[tuple[float, ...] | None]]] = field(init=False)
+    contestants: Sequence[C]
+    samples: list[list[tuple[float, ...] | None]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.samples = [(contestant, []) for group in self.groups for contestant in group]
+        self.samples = [[] for _ in self.contestants]
 
-    def run_round(self, number: int, measure: Callable[[C], tuple[float, ...] | None]) -> None:
-        """Measure each of them once; None: it did not come about, and its round has a hole."""
-        for group in turns(range(len(self.groups)), number):
-            first = sum(map(len, self.groups[:group]))
-            for place in turns(range(first, first + len(self.groups[group])), number):
-                contestant, samples = self.samples[place]
-                samples.append(measure(contestant))
+    def take(self, chosen: Sequence[C], number: int, measure: Callable[[C], tuple[float, ...] | None]) -> None:
+        """Measure some of them once, in the order of this round; None: it did not come about, which leaves a hole."""
+        places = [place for place, contestant in enumerate(self.contestants) if contestant in chosen]
+        for place in turns(places, number):
+            self.samples[place].append(measure(self.contestants[place]))
 
     def figures(self, place_in_sample: int) -> Iterator[tuple[C, Sequence[float | None]]]:
         """Each contestant that has samples, with one of the figures of each round."""
-        for contestant, samples in self.samples:
+        for contestant, samples in zip(self.contestants, self.samples, strict=True):
             if any(sample is not None for sample in samples):
                 yield contestant, [None if sample is None else sample[place_in_sample] for sample in samples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -251,6 +252,15 @@ def test_removal_after_the_namespace_died_leaves_no_entry(overlay: Overlay, node
 
     assert not ipcache(node)
     assert not node.datapath.local_endpoints()
+
+
+def test_a_pair_has_one_queue_at_each_end_however_many_processors_there_are(node: Node) -> None:
+    made = node.datapath.ensure_endpoint(an_endpoint("10.5.0.2"))
+
+    shown = json.loads(node.namespace.ip("-j", "-d", "link", "show", "type", "veth"))
+
+    ends = [link for link in shown if link["ifname"] in {made.host_ifname, made.container_ifname}]
+    assert [(link["num_tx_queues"], link["num_rx_queues"]) for link in ends] == [(1, 1)] * 2
 
 
 def test_interface_in_a_container_is_told_from_one_that_waits_for_docker(overlay: Overlay, node: Node) -> None:

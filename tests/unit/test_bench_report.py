@@ -153,42 +153,43 @@ def test_each_is_the_first_as_often() -> None:
     assert sorted(turns("abcdef", number)[0] for number in range(6)) == list("abcdef")
 
 
-def test_groups_stay_together_and_their_order_changes() -> None:
-    collected = Collected(["ab", "cd"])
-    seen: list[str] = []
-
-    collected.run_round(0, seen.append)
-    collected.run_round(1, seen.append)
-
-    assert [set(seen[first : first + 2]) for first in range(0, 8, 2)] == [
-        {"a", "b"},
-        {"c", "d"},
-        {"c", "d"},
-        {"a", "b"},
-    ]
-
-
 def test_samples_are_kept_by_contestant_whatever_the_order_and_failures_leave_a_hole() -> None:
-    collected = Collected(["abc"])
+    collected = Collected("abc")
     seen = []
 
     def measure(name: str) -> tuple[float, ...] | None:
         seen.append(name)
         return None if name == "b" else (ord(name), len(seen))
 
-    collected.run_round(0, measure)
-    collected.run_round(1, measure)
+    collected.take("abc", 0, measure)
+    collected.take("abc", 1, measure)
 
     assert sorted(seen) == list("aabbcc")
     assert dict(collected.figures(0)) == {"a": [97, 97], "c": [99, 99]}
     assert dict(collected.figures(1))["a"] == [seen.index("a") + 1, len(seen) - seen[::-1].index("a")]
 
 
+def test_only_the_chosen_are_measured_and_who_is_no_contestant_is_not() -> None:
+    collected = Collected("abcd")
+    seen: list[str] = []
+
+    def measure(name: str) -> tuple[float, ...]:
+        seen.append(name)
+        return (1.0,)
+
+    collected.take("bdx", 0, measure)
+    collected.take("ac", 0, measure)
+
+    assert sorted(seen[:2]) == ["b", "d"]
+    assert sorted(seen[2:]) == ["a", "c"]
+    assert {name: len(samples) for name, samples in collected.figures(0)} == dict.fromkeys("abcd", 1)
+
+
 def test_a_round_that_did_not_come_about_is_a_hole_in_its_place() -> None:
-    collected = Collected(["ab"])
+    collected = Collected("ab")
 
     for place, sample in enumerate([(1.0,), None, (3.0,)]):
-        collected.run_round(place, lambda name, sample=sample: (2.0,) if name == "b" else sample)
+        collected.take("ab", place, lambda name, sample=sample: (2.0,) if name == "b" else sample)
 
     assert dict(collected.figures(0)) == {"a": [1.0, None, 3.0], "b": [2.0, 2.0, 2.0]}
 
