@@ -13,7 +13,7 @@ import ctypes
 import ipaddress
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,8 +29,10 @@ _KEY: Final = struct.Struct("=4s4s2s2sI")
 """``struct conntrack_key``, with addresses and ports as they stand in packets."""
 _VNI_SHIFT: Final = 8
 _PROTOCOL_MASK: Final = 0xFF
-SEQUENCES: Final = (0, 1 << 31)
-"""Numbers for segments of which no window is so wide that it could take both."""
+SEQUENCE: Final = 0
+"""Number of the segment. An end in whose window it happens to be takes it, and does not answer."""
+ANOTHER_SEQUENCE: Final = 1 << 31
+"""For such an end: no window is so wide that both were in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +51,16 @@ class _HalfOpen:
     gone: TransportEnd
     left: TransportEnd
     left_identity: int
+    sequence: int
 
 
-def probe(departed: Collection[IpcacheKey], tables: ConnectionTables, sender: FrameSender, *, sequence: int) -> int:
+def probe(departed: Mapping[IpcacheKey, int], tables: ConnectionTables, sender: FrameSender) -> int:
     """Have the ends on this host of connections with somebody who has departed find out.
 
     Args:
-        departed: who has.
-        tables: open.
+        departed: who has, and the sequence number of the segments that their peers get.
+        tables: open; all connections are looked through once.
         sender: in the host's network namespace.
-        sequence: number of the segments; an end in whose window it happens to be takes it, and does not answer.
 
     Returns:
         How many connections that was.
@@ -71,30 +73,44 @@ def probe(departed: Collection[IpcacheKey], tables: ConnectionTables, sender: Fr
         receiver = _receiver(one, tables)
         if receiver is not None:
             ifname, mac = receiver
-            segment = tcp_acknowledgment(_peer(one, tables.translations), one.left, mac=mac, sequence=sequence)
-            probed += sender.send(ifname, segment)
+            peer = _peer(one, tables.translations)
+            probed += sender.send(ifname, tcp_acknowledgment(peer, one.left, mac=mac, sequence=one.sequence))
     return probed
 
 
 def _half_open(
-    departed: Collection[IpcacheKey], connections: TypedMap[abi.ConntrackKey, abi.ConntrackValue]
+    departed: Mapping[IpcacheKey, int], connections: TypedMap[abi.ConntrackKey, abi.ConntrackValue]
 ) -> Iterator[_HalfOpen]:
-    gone = {(one.vni, one.address.packed) for one in departed}
-    addresses = {address for _, address in gone}
+    sequences = {(int(one.vni), one.address.packed): sequence for one, sequence in departed.items()}
+    addresses = {address for _, address in sequences}
+    value_bytes = ctypes.sizeof(abi.ConntrackValue)
     for part in connections.batches():
         # Nearly all entries are of others, and there may be a quarter of a million.
         for at, (low, high, low_port, high_port, scope) in enumerate(_KEY.iter_unpack(part.keys)):
-            if (low in addresses or high in addresses) and scope & _PROTOCOL_MASK == socket.IPPROTO_TCP:
-                value = abi.ConntrackValue.from_buffer_copy(part.values, at * ctypes.sizeof(abi.ConntrackValue))
-                ends = TransportEnd(address=low, port=low_port), TransportEnd(address=high, port=high_port)
-                source, target = ends[::-1] if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else ends
-                vni = scope >> _VNI_SHIFT
-                if not _is_open(value):
-                    continue
-                if (vni, target.address) in gone and not value.flags & abi.ConntrackFlags.CLOSED_TARGET:
-                    yield _HalfOpen(vni=vni, gone=target, left=source, left_identity=value.source_identity)
-                if (vni, source.address) in gone and not value.flags & abi.ConntrackFlags.CLOSED_SOURCE:
-                    yield _HalfOpen(vni=vni, gone=source, left=target, left_identity=value.destination_identity)
+            if (low not in addresses and high not in addresses) or scope & _PROTOCOL_MASK != socket.IPPROTO_TCP:
+                continue
+            value = abi.ConntrackValue.from_buffer_copy(part.values, at * value_bytes)
+            ends = TransportEnd(address=low, port=low_port), TransportEnd(address=high, port=high_port)
+            yield from _left_over(value, scope >> _VNI_SHIFT, ends, sequences)
+
+
+def _left_over(
+    value: abi.ConntrackValue,
+    vni: int,
+    ends: tuple[TransportEnd, TransportEnd],
+    sequences: Mapping[tuple[int, bytes], int],
+) -> Iterator[_HalfOpen]:
+    """What is half-open of one connection: nothing, or from the view of either end."""
+    if not _is_open(value):
+        return
+    source, target = ends[::-1] if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else ends
+    for gone, said_so, left, identity in (
+        (target, abi.ConntrackFlags.CLOSED_TARGET, source, value.source_identity),
+        (source, abi.ConntrackFlags.CLOSED_SOURCE, target, value.destination_identity),
+    ):
+        sequence = sequences.get((vni, gone.address))
+        if sequence is not None and not value.flags & said_so:
+            yield _HalfOpen(vni=vni, gone=gone, left=left, left_identity=identity, sequence=sequence)
 
 
 def _is_open(value: abi.ConntrackValue) -> bool:

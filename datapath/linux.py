@@ -296,9 +296,10 @@ class LinuxDatapath:
         """See :meth:`datapath.api.Datapath.probe_half_open`."""
         with self._lock:
             departed = self._opened.addresses.take_departed()
-            rounds = list(zip((departed, self._asked), half_open.SEQUENCES, strict=True))
+            sequences = dict.fromkeys(self._asked, half_open.ANOTHER_SEQUENCE)
+            sequences |= dict.fromkeys(departed, half_open.SEQUENCE)
             self._asked = departed
-            if not any(who for who, _ in rounds):
+            if not sequences:
                 return 0
             maps = self._open_maps
             # One after the other would leave the first ones open when a later one fails.
@@ -311,7 +312,7 @@ class LinuxDatapath:
                 )
                 opened = undo.pop_all()
         with opened:
-            return sum(half_open.probe(who, tables, self._sender, sequence=number) for who, number in rounds if who)
+            return half_open.probe(sequences, tables, self._sender)
 
     def flow_events(self) -> FlowEvents:
         """See :meth:`datapath.api.Datapath.flow_events`."""
