@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
 from datapath import abi
-from datapath.flow_event import TrackedConnection
+from datapath.flow_event import TrackedConnection, TransportEnd
 from datapath.idle import idle_s
 from datapath.maps import TypedMap
 from datapath.newest import Newest, newest
@@ -41,15 +41,14 @@ def _kept(tracked: TypedMap[abi.ConntrackKey, abi.ConntrackValue], now_s: int) -
 
 def _connection(silent_s: int, entry: _Entry) -> TrackedConnection:
     key, value = entry
-    low, high = (IPv4Address(key.low), key.low_port), (IPv4Address(key.high), key.high_port)
-    source, destination = (high, low) if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
+    source, destination = ends(key, value.flags)
     return TrackedConnection(
-        vni=key.vni_and_protocol >> _PROTOCOL_BITS,
+        vni=vni(key),
         protocol=protocol(key),
-        source=source[0],
-        source_port=source[1],
-        destination=destination[0],
-        destination_port=destination[1],
+        source=source.address,
+        source_port=source.port,
+        destination=destination.address,
+        destination_port=destination.port,
         source_identity=value.source_identity,
         destination_identity=value.destination_identity,
         state=_state(value),
@@ -58,6 +57,18 @@ def _connection(silent_s: int, entry: _Entry) -> TrackedConnection:
         egress_rule=value.egress_rule,
         ingress_rule=value.ingress_rule,
     )
+
+
+def ends(key: abi.ConntrackKey, flags: int) -> tuple[TransportEnd, TransportEnd]:
+    """Both ends of a tracked connection; the one that opened it is the first."""
+    low = TransportEnd(address=IPv4Address(key.low), port=key.low_port)
+    high = TransportEnd(address=IPv4Address(key.high), port=key.high_port)
+    return (high, low) if flags & abi.ConntrackFlags.OPENED_BY_HIGH else (low, high)
+
+
+def vni(key: abi.ConntrackKey) -> int:
+    """Network of a tracked connection."""
+    return int(key.vni_and_protocol) >> _PROTOCOL_BITS
 
 
 def protocol(key: abi.ConntrackKey) -> int:

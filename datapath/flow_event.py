@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -69,6 +70,14 @@ class FlowEvents:
     events: tuple[FlowEvent, ...] = ()
     lost: int = 0
     """Reports that the kernel could not make: over the rate limit, or no room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportEnd:
+    """One end of a connection. ICMP has an id in place of the port."""
+
+    address: IPv4Address
+    port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

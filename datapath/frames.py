@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from datapath import names
+from datapath.flow_event import TransportEnd
 from model.addresses import MacAddress
 from model.errors import DatapathError
 
 _ETHERNET: Final = struct.Struct("!6s6sH")
 _IPV4: Final = struct.Struct("!BBHHHBBH4s4s")
-_TCP: Final = struct.Struct("!2s2sIIBBHHH")
+_TCP: Final = struct.Struct("!HHIIBBHHH")
 _PSEUDO_HEADER: Final = struct.Struct("!4s4sBBH")
 _ETHERTYPE_IPV4: Final = 0x0800
 _VERSION_AND_LENGTH: Final = 0x45
@@ -23,14 +23,6 @@ _TTL: Final = 64
 _TCP_OFFSET: Final = 5 << 4
 _ACK: Final = 0x10
 _NO_RECEIVER: Final = frozenset({errno.ENXIO, errno.ENODEV, errno.ENETDOWN})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransportEnd:
-    """Address and port, as they stand in packets."""
-
-    address: bytes
-    port: bytes
 
 
 def tcp_acknowledgment(source: TransportEnd, destination: TransportEnd, *, mac: MacAddress, sequence: int) -> bytes:
@@ -42,7 +34,8 @@ def tcp_acknowledgment(source: TransportEnd, destination: TransportEnd, *, mac: 
         mac: of the receiver; the sender is the router of all networks.
         sequence: its sequence number.
     """
-    pseudo_header = _PSEUDO_HEADER.pack(source.address, destination.address, 0, socket.IPPROTO_TCP, _TCP.size)
+    addresses = source.address.packed, destination.address.packed
+    pseudo_header = _PSEUDO_HEADER.pack(*addresses, 0, socket.IPPROTO_TCP, _TCP.size)
 
     def tcp(checksum: int) -> bytes:
         return _TCP.pack(source.port, destination.port, sequence, 0, _TCP_OFFSET, _ACK, 0, checksum, 0)
@@ -50,7 +43,7 @@ def tcp_acknowledgment(source: TransportEnd, destination: TransportEnd, *, mac: 
     def ipv4(checksum: int) -> bytes:
         return _IPV4.pack(
             _VERSION_AND_LENGTH, 0, _IPV4.size + _TCP.size, 0, _DO_NOT_FRAGMENT, _TTL, socket.IPPROTO_TCP, checksum,
-            source.address, destination.address,
+            *addresses,
         )  # fmt: skip
 
     return b"".join((

@@ -10,25 +10,23 @@ and nothing comes of it.
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import socket
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Final
 
-from datapath import abi, entries, names
-from datapath.addresses import words
+from datapath import abi, conntrack, entries, names
 from datapath.api import IpcacheKey
-from datapath.conntrack import is_closed
-from datapath.frames import FrameSender, TransportEnd, tcp_acknowledgment
+from datapath.flow_event import TransportEnd
+from datapath.frames import FrameSender, tcp_acknowledgment
 from datapath.maps import TypedMap
 from model.addresses import MacAddress
+from model.ids import Vni
 
-_KEY: Final = struct.Struct("=4s4s2s2sI")
-"""``struct conntrack_key``, with addresses and ports as they stand in packets."""
-_VNI_SHIFT: Final = 8
-_PROTOCOL_MASK: Final = 0xFF
+_ADDRESSES: Final = struct.Struct(f"4s4s{ctypes.sizeof(abi.ConntrackKey) - 8}x")
+"""The two that a key of hawse_conntrack begins with, as bytes."""
 SEQUENCE: Final = 0
 """Number of the segment. An end in whose window it happens to be takes it, and does not answer."""
 ANOTHER_SEQUENCE: Final = 1 << 31
@@ -47,7 +45,7 @@ class ConnectionTables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _HalfOpen:
-    vni: int
+    vni: Vni
     gone: TransportEnd
     left: TransportEnd
     left_identity: int
@@ -81,49 +79,43 @@ def probe(departed: Mapping[IpcacheKey, int], tables: ConnectionTables, sender: 
 def _half_open(
     departed: Mapping[IpcacheKey, int], connections: TypedMap[abi.ConntrackKey, abi.ConntrackValue]
 ) -> Iterator[_HalfOpen]:
-    sequences = {(int(one.vni), one.address.packed): sequence for one, sequence in departed.items()}
-    addresses = {address for _, address in sequences}
-    value_bytes = ctypes.sizeof(abi.ConntrackValue)
+    addresses = {one.address.packed for one in departed}
+    key_bytes, value_bytes = ctypes.sizeof(abi.ConntrackKey), ctypes.sizeof(abi.ConntrackValue)
     for part in connections.batches():
         # Nearly all entries are of others, and there may be a quarter of a million.
-        for at, (low, high, low_port, high_port, scope) in enumerate(_KEY.iter_unpack(part.keys)):
-            if (low not in addresses and high not in addresses) or scope & _PROTOCOL_MASK != socket.IPPROTO_TCP:
-                continue
-            value = abi.ConntrackValue.from_buffer_copy(part.values, at * value_bytes)
-            ends = TransportEnd(address=low, port=low_port), TransportEnd(address=high, port=high_port)
-            yield from _left_over(value, scope >> _VNI_SHIFT, ends, sequences)
+        for at, (low, high) in enumerate(_ADDRESSES.iter_unpack(part.keys)):
+            if low in addresses or high in addresses:
+                key = abi.ConntrackKey.from_buffer_copy(part.keys, at * key_bytes)
+                value = abi.ConntrackValue.from_buffer_copy(part.values, at * value_bytes)
+                if conntrack.protocol(key) == socket.IPPROTO_TCP and _is_open(value):
+                    yield from _left_over(key, value, departed)
 
 
 def _left_over(
-    value: abi.ConntrackValue,
-    vni: int,
-    ends: tuple[TransportEnd, TransportEnd],
-    sequences: Mapping[tuple[int, bytes], int],
+    key: abi.ConntrackKey, value: abi.ConntrackValue, departed: Mapping[IpcacheKey, int]
 ) -> Iterator[_HalfOpen]:
-    """What is half-open of one connection: nothing, or from the view of either end."""
-    if not _is_open(value):
-        return
-    source, target = ends[::-1] if value.flags & abi.ConntrackFlags.OPENED_BY_HIGH else ends
+    """What is half-open of one connection that was open: nothing, or from the view of either end."""
+    vni = Vni(conntrack.vni(key))
+    source, target = conntrack.ends(key, value.flags)
     for gone, said_so, left, identity in (
         (target, abi.ConntrackFlags.CLOSED_TARGET, source, value.source_identity),
         (source, abi.ConntrackFlags.CLOSED_SOURCE, target, value.destination_identity),
     ):
-        sequence = sequences.get((vni, gone.address))
+        sequence = departed.get(IpcacheKey(vni, gone.address))
         if sequence is not None and not value.flags & said_so:
             yield _HalfOpen(vni=vni, gone=gone, left=left, left_identity=identity, sequence=sequence)
 
 
 def _is_open(value: abi.ConntrackValue) -> bool:
     """Both have spoken. Who asks for a connection goes on asking, and finds out so."""
-    return bool(value.flags & abi.ConntrackFlags.REPLIED) and not value.reason and not is_closed(value.flags)
+    return bool(value.flags & abi.ConntrackFlags.REPLIED) and not value.reason and not conntrack.is_closed(value.flags)
 
 
 def _receiver(one: _HalfOpen, tables: ConnectionTables) -> tuple[str, MacAddress] | None:
     """Interface and link-layer address of the end that is left; None when it is not on this host."""
     if one.left_identity == abi.IDENTITY_HOST:
         return names.HOST_PEER_IFNAME, names.router_mac()
-    address = ipaddress.IPv4Address(one.left.address)
-    place = tables.places.lookup(abi.IpcacheKey(vni=one.vni, address=words(address)))
+    place = tables.places.lookup(entries.ipcache_key(IpcacheKey(one.vni, one.left.address)))
     endpoint = tables.endpoints.lookup(abi.EndpointKey(ifindex=place.ifindex)) if place and place.ifindex else None
     if endpoint is None:
         return None
@@ -133,13 +125,13 @@ def _receiver(one: _HalfOpen, tables: ConnectionTables) -> tuple[str, MacAddress
 def _peer(one: _HalfOpen, translations: TypedMap[abi.NatKey, abi.NatValue]) -> TransportEnd:
     """Who the other end is for the one that is left: the virtual address, if it asked for that."""
     answer = abi.NatKey(
-        source=int.from_bytes(one.gone.address),
-        destination=int.from_bytes(one.left.address),
-        source_port=int.from_bytes(one.gone.port),
-        destination_port=int.from_bytes(one.left.port),
+        source=int(one.gone.address),
+        destination=int(one.left.address),
+        source_port=one.gone.port,
+        destination_port=one.left.port,
         protocol=socket.IPPROTO_TCP,
     )
     known = translations.lookup(answer)
     if known is None or not known.reply:
         return one.gone
-    return TransportEnd(address=known.source.to_bytes(4), port=known.source_port.to_bytes(2))
+    return TransportEnd(address=IPv4Address(known.source), port=known.source_port)

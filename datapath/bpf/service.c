@@ -93,7 +93,14 @@ static __always_inline int to_nobody(struct __sk_buff *skb, const struct flow *f
 	return DROP(DROP_UNKNOWN_L3_TARGET);
 }
 
-/* The same of a connection to a virtual address, whose backend is gone. */
+static __always_inline bool backend_is_gone(const struct flow *flow, const struct nat_value *known)
+{
+	struct ipcache_value *place = ipcache_ipv4(flow->vni, known->destination);
+
+	return !place || place->flags & IPCACHE_GONE;
+}
+
+/* End the connection to a virtual address whose backend is gone. */
 static __always_inline void end_translated(const struct flow *flow, const struct nat_value *known)
 {
 	struct flow backend = *flow;
@@ -138,8 +145,7 @@ static __always_inline int serve(struct __sk_buff *skb, struct flow *flow)
 	if (!config)
 		return DROP(DROP_NO_CONFIGURATION);
 	if (known && keeps_backend(flow, known)) {
-		place = ipcache_ipv4(flow->vni, known->destination);
-		if (!known->reply && (!place || place->flags & IPCACHE_GONE)) {
+		if (!known->reply && backend_is_gone(flow, known)) {
 			end_translated(flow, known);
 			return stage_refuse(skb, flow, DROP(DROP_BACKEND_GONE));
 		}
