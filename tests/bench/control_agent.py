@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cli.client import AgentClient, ClientError
+from cli.client import ClientError
 from tests.bench.figures import Bar, Better, Row
 from tests.bench.plan import Plan
 from tests.bench.rounds import turns
@@ -93,7 +93,7 @@ def map_rows(node: Node) -> Sequence[Row]:
 
 
 def _wait_ready(node: Node) -> None:
-    agent = AgentClient(f"/proc/{node.machine.pid}/root/run/hawse/agent.sock", timeout_s=2)
+    agent = node.agent(timeout_s=2)
 
     def ready() -> bool:
         try:

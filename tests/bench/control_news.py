@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cli.client import AgentClient
 from cli.policy_documents import Applied
 from datapath.netlink import Netlink, Request
 from datapath.netlink_messages import ifinfmsg
@@ -135,7 +134,7 @@ def _arrivals(node: Node, landing: Path, ifname: str) -> socket.socket:
 
 def _policy_changes(node: Node, seats: Sequence[Seat], count: int) -> Iterator[float]:
     """Milliseconds of an even number of changes; the last one opens again."""
-    agent = AgentClient(f"/proc/{node.machine.pid}/root/run/hawse/agent.sock")
+    agent = node.agent()
     with contextlib.ExitStack() as opened:
         pairs = []
         for server, client in zip(seats, [*seats[1:], seats[0]], strict=True):

@@ -17,7 +17,7 @@ from tests.bench.places import PlaceFailed
 from tests.bench.plan import Plan
 from tests.bench.ratios import as_fast
 from tests.bench.report import number as readable
-from tests.bench.rounds import Collected, turns
+from tests.bench.rounds import Collected, schedule
 from tests.bench.states import DEFAULT, State, States
 from tests.support import shell
 from tests.support.testbed import Testbed
@@ -109,12 +109,11 @@ class _Run:
         self._states.close()
 
     def _round(self, what: str, number: int, states: Sequence[Sequence[Contestant]], takes: Sequence[Take]) -> None:
-        """Measure everybody once. It takes its time to go from one state to another: all that is measured in one is
-        measured there before the next one is entered."""
-        said: dict[tuple[str, str], list[str]] = {}
+        """Measure everybody once."""
+        said: dict[tuple[Kind, str], list[str]] = {}
 
         def one(contestant: Contestant, measurement: Measurement) -> tuple[float, ...] | None:
-            of_path = said.setdefault((measurement.name, contestant.path), [])
+            of_path = said.setdefault((measurement.kinds[0], contestant.path), [])
             try:
                 self._states.enter(contestant.state)
                 sample = measurement.run(contestant.pair)
@@ -125,12 +124,9 @@ class _Run:
             of_path.append(f"{contestant.name} {readable(sample[0])}")
             return sample
 
-        for state in turns(states, number):
-            for place, take in enumerate(takes):
-                # Another order for each measurement as well.
-                take.collected.take(state, number + place, functools.partial(one, measurement=take.measurement))
-        for (name, path), samples in said.items():
-            kind = next(take.measurement.kinds[0] for take in takes if take.measurement.name == name)
+        for state, take, order in schedule(states, takes, number):
+            take.collected.take(state, order, functools.partial(one, measurement=take.measurement))
+        for (kind, path), samples in said.items():
             self._plan.say(f"{what}: {kind.title}, {who.TITLES[path]}, {kind.unit}: {'; '.join(samples)}")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 C = TypeVar("C")
+M = TypeVar("M")
 
 
 def turns(contestants: Sequence[C], number: int) -> Sequence[C]:
@@ -48,3 +49,16 @@ class Collected(Generic[C]):
         for contestant, samples in zip(self.contestants, self.samples, strict=True):
             if any(sample is not None for sample in samples):
                 yield contestant, [None if sample is None else sample[place_in_sample] for sample in samples]
+
+
+def schedule(
+    groups: Sequence[Sequence[C]], measurements: Sequence[M], number: int
+) -> Iterator[tuple[Sequence[C], M, int]]:
+    """What to measure one after the other in a round: a group, a measurement, and the number of the order within it.
+
+    All that is measured of one group comes before the next one, because it takes its time to go from one to another.
+    """
+    for group in turns(groups, number):
+        for place, measurement in enumerate(measurements):
+            # Another order for each measurement as well.
+            yield group, measurement, number + place

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import bpf_roots
 from tests.support.netns import bpf_file_system, remove_leftovers
-from tests.support.overlay import Overlay, standing_overlay
+from tests.support.overlay import Container, Overlay, standing_overlay
 from tests.support.policy_bench import PolicyBench, standing_bench
 
 
@@ -27,6 +27,19 @@ def overlay(bpf_root: Path) -> Iterator[Overlay]:
     """An underlay to which the test adds nodes and containers."""
     with standing_overlay(bpf_root) as made:
         yield made
+
+
+@pytest.fixture
+def three(overlay: Overlay) -> tuple[Container, Container, Container]:
+    """Two containers on one host, a third on another."""
+    first, second = overlay.add_node(), overlay.add_node()
+    containers = (
+        overlay.add_container(first, "10.5.0.2"),
+        overlay.add_container(first, "10.5.0.3"),
+        overlay.add_container(second, "10.5.0.4"),
+    )
+    overlay.connect()
+    return containers
 
 
 @pytest.fixture(scope="session")

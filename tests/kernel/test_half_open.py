@@ -9,29 +9,13 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from balancer.maglev import slots_for, table
 from datapath.abi import DropReason
-from datapath.api import Backend, Balancing, Direction, Frontend, IpcacheKey, RemoteEndpoint
+from datapath.api import Direction, IpcacheKey, RemoteEndpoint
+from tests.kernel.test_services import VIP, connection, listener, serve
 from tests.support.netns import Namespace
-from tests.support.overlay import IDENTITY, VNI, Container, Overlay
+from tests.support.overlay import IDENTITY, VNI, Container, Node
 
 pytestmark = pytest.mark.kernel
-
-VIP = "10.5.0.200"
-PORT = 8080
-
-
-@pytest.fixture
-def overlay_of_two(overlay: Overlay) -> tuple[Container, Container, Container]:
-    """A client, somebody on its host, and somebody on another one."""
-    here, there = overlay.add_node(), overlay.add_node()
-    containers = (
-        overlay.add_container(here, "10.5.0.2"),
-        overlay.add_container(here, "10.5.0.3"),
-        overlay.add_container(there, "10.5.0.4"),
-    )
-    overlay.connect()
-    return containers
 
 
 def place_of(container: Container) -> IpcacheKey:
@@ -65,21 +49,21 @@ def mute(container: Container) -> None:
 @contextlib.contextmanager
 def connected(client: Namespace, server: Namespace, target: str) -> Iterator[tuple[socket.socket, socket.socket]]:
     """An open connection on which both have spoken: the client's end and the server's."""
-    with contextlib.ExitStack() as opened:
-        with server.entered():
-            listener = opened.enter_context(socket.create_server(("0.0.0.0", PORT)))
-        with client.entered():
-            made = opened.enter_context(socket.socket())
-        made.settimeout(3)
-        listener.settimeout(3)
-        made.connect((target, PORT))
-        accepted = opened.enter_context(listener.accept()[0])
-        accepted.settimeout(3)
-        made.sendall(b"question")
-        assert accepted.recv(100) == b"question"
-        accepted.sendall(b"wait")
-        assert made.recv(100) == b"wait"
-        yield made, accepted
+    with listener(server) as waits, connection(client, target) as made:
+        accepted, _ = waits.accept()
+        with accepted:
+            accepted.settimeout(3)
+            made.sendall(b"question")
+            assert accepted.recv(100) == b"question"
+            accepted.sendall(b"wait")
+            assert made.recv(100) == b"wait"
+            yield made, accepted
+
+
+def finds_out(waiting: socket.socket, node: Node) -> None:
+    assert node.datapath.probe_half_open() == 1
+    with pytest.raises(ConnectionResetError):
+        waiting.recv(100)
 
 
 @pytest.mark.parametrize(
@@ -93,27 +77,25 @@ def connected(client: Namespace, server: Namespace, target: str) -> Iterator[tup
 )
 @pytest.mark.parametrize("target", ["direct", "virtual"])
 def test_a_client_that_waits_is_reset(
-    overlay_of_two: tuple[Container, Container, Container],
+    three: tuple[Container, Container, Container],
     which: int,
     leaves: Callable[[Container, Container], None],
     target: str,
 ) -> None:
-    client, server = overlay_of_two[0], overlay_of_two[which]
-    serve(client, server)
-    asked = VIP if target == "virtual" else server.address
+    client, server = three[0], three[which]
+    serve(client.node, server)
+    asked = str(VIP) if target == "virtual" else server.address
     with connected(client.namespace, server.namespace, asked) as (waiting, _):
         mute(server)
         leaves(client, server)
 
-        assert client.node.datapath.probe_half_open() == 1
-        with pytest.raises(ConnectionResetError):
-            waiting.recv(100)
+        finds_out(waiting, client.node)
     assert client.node.count(DropReason.BACKEND_GONE, Direction.EGRESS) == 1
     assert client.node.datapath.probe_half_open() == 0
 
 
-def test_who_does_not_answer_is_asked_twice(overlay_of_two: tuple[Container, Container, Container]) -> None:
-    client, _, server = overlay_of_two
+def test_who_does_not_answer_is_asked_twice(three: tuple[Container, Container, Container]) -> None:
+    client, _, server = three
     with connected(client.namespace, server.namespace, server.address) as (waiting, _):
         mute(server)
         remove(client, server)
@@ -121,37 +103,31 @@ def test_who_does_not_answer_is_asked_twice(overlay_of_two: tuple[Container, Con
         assert client.node.datapath.probe_half_open() == 1
         client.namespace.ip("link", "set", "eth0", "up")
 
-        assert client.node.datapath.probe_half_open() == 1
-        with pytest.raises(ConnectionResetError):
-            waiting.recv(100)
+        finds_out(waiting, client.node)
         assert client.node.datapath.probe_half_open() == 0
 
 
-def test_a_server_that_waits_is_reset(overlay_of_two: tuple[Container, Container, Container]) -> None:
-    client, _, server = overlay_of_two
+def test_a_server_that_waits_is_reset(three: tuple[Container, Container, Container]) -> None:
+    client, _, server = three
     with connected(client.namespace, server.namespace, server.address) as (_, waiting):
         mute(client)
         remove(server, client)
 
-        assert server.node.datapath.probe_half_open() == 1
-        with pytest.raises(ConnectionResetError):
-            waiting.recv(100)
+        finds_out(waiting, server.node)
 
 
 @pytest.mark.parametrize("which", [1, 2], ids=["here", "elsewhere"])
-def test_the_host_that_waits_is_reset(overlay_of_two: tuple[Container, Container, Container], which: int) -> None:
-    client, server = overlay_of_two[0], overlay_of_two[which]
+def test_the_host_that_waits_is_reset(three: tuple[Container, Container, Container], which: int) -> None:
+    client, server = three[0], three[which]
     with connected(client.node.namespace, server.namespace, server.address) as (waiting, _):
         mute(server)
         remove(client, server)
 
-        assert client.node.datapath.probe_half_open() == 1
-        with pytest.raises(ConnectionResetError):
-            waiting.recv(100)
+        finds_out(waiting, client.node)
 
 
-def test_who_lives_after_all_is_not_disturbed(overlay_of_two: tuple[Container, Container, Container]) -> None:
-    client, _, server = overlay_of_two
+def test_who_lives_after_all_is_not_disturbed(three: tuple[Container, Container, Container]) -> None:
+    client, _, server = three
     with connected(client.namespace, server.namespace, server.address) as (made, accepted):
         place = client.node.datapath.ipcache()[place_of(server)]
         assert place.tunnel_endpoint is not None
@@ -166,12 +142,11 @@ def test_who_lives_after_all_is_not_disturbed(overlay_of_two: tuple[Container, C
         assert accepted.recv(100) == b"thanks"
 
 
-def test_others_are_not_asked(overlay_of_two: tuple[Container, Container, Container]) -> None:
-    client, stays, leaves = overlay_of_two
+def test_others_are_not_asked(three: tuple[Container, Container, Container]) -> None:
+    client, stays, leaves = three
     with (
         connected(client.namespace, stays.namespace, stays.address) as (made, accepted),
         connected(client.namespace, leaves.namespace, leaves.address),
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as _,
     ):
         remove(client, leaves)
 
@@ -180,8 +155,8 @@ def test_others_are_not_asked(overlay_of_two: tuple[Container, Container, Contai
         assert made.recv(100) == b"answer"
 
 
-def test_who_was_told_the_end_is_not_asked(overlay_of_two: tuple[Container, Container, Container]) -> None:
-    client, _, server = overlay_of_two
+def test_who_was_told_the_end_is_not_asked(three: tuple[Container, Container, Container]) -> None:
+    client, _, server = three
     with connected(client.namespace, server.namespace, server.address) as (made, accepted):
         accepted.close()
         assert made.recv(100) == b""
@@ -191,20 +166,11 @@ def test_who_was_told_the_end_is_not_asked(overlay_of_two: tuple[Container, Cont
 
 
 def test_a_container_that_has_gone_as_well_is_nobodys_error(
-    overlay_of_two: tuple[Container, Container, Container],
+    three: tuple[Container, Container, Container],
 ) -> None:
-    client, _, server = overlay_of_two
+    client, _, server = three
     with connected(client.namespace, server.namespace, server.address):
         remove(client, server)
         remove(client, client)
 
         assert client.node.datapath.probe_half_open() == 0
-
-
-def serve(client: Container, backend: Container) -> None:
-    balancing = Balancing(
-        backends=(Backend(IPv4Address(backend.address), 0),), table=table([backend.address], slots_for(1))
-    )
-    client.node.datapath.replace_services(
-        {Frontend(address=IPv4Address(VIP), vni=VNI, port=0, protocol=0): balancing},
-    )

@@ -82,19 +82,6 @@ def exchange(client: socket.socket, server: socket.socket) -> str:
     return str(address)
 
 
-@pytest.fixture
-def three(overlay: Overlay) -> tuple[Container, Container, Container]:
-    """Two containers on one host, a third on another."""
-    first, second = overlay.add_node(), overlay.add_node()
-    containers = (
-        overlay.add_container(first, "10.5.0.2"),
-        overlay.add_container(first, "10.5.0.3"),
-        overlay.add_container(second, "10.5.0.4"),
-    )
-    overlay.connect()
-    return containers
-
-
 @pytest.mark.parametrize("which", [1, 2], ids=["here", "elsewhere"])
 def test_a_backend_answers_and_sees_the_clients_address(
     three: tuple[Container, Container, Container], which: int

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from cli.client import AgentClient, ClientError
+from cli.client import TIMEOUT_S, AgentClient, ClientError
 from tests.support import shell, wait
 from tests.support.engine import Engine
 from tests.support.images import IMAGE
@@ -54,11 +54,15 @@ class Node:
         """Run a ``hawse`` command that has to work, and read its answer."""
         return json.loads(self.machine.must(str(COMMAND), *argv, "-o", "json"))
 
+    def agent(self, *, timeout_s: float = TIMEOUT_S) -> AgentClient:
+        """Ask the agent without a command."""
+        return AgentClient(f"/proc/{self.machine.pid}/root/run/hawse/agent.sock", timeout_s=timeout_s)
+
     def wait_healthy(self, *, timeout_s: float = 90) -> float:
         """Wait until the agent says that all is well (it compiles and connects in the background); returns seconds."""
         started = time.monotonic()
         # Asked without the command: its start takes the processor that the agent starts on.
-        agent = AgentClient(f"/proc/{self.machine.pid}/root/run/hawse/agent.sock")
+        agent = self.agent()
 
         def well() -> None:
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from cli.client import AgentClient
 from cli.policy_documents import Applied
 from cli.policy_rollout import wait_for_rollout
 from tests.support.node import Node
@@ -16,7 +15,7 @@ class PolicyAgent:
     """The agent of one node."""
 
     def __init__(self, node: Node) -> None:
-        self._client = AgentClient(f"/proc/{node.machine.pid}/root/run/hawse/agent.sock", timeout_s=_PATIENCE_S)
+        self._client = node.agent(timeout_s=_PATIENCE_S)
 
     def apply(self, text: str) -> int:
         """Apply documents; returns the revision."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from cli.client import AgentClient
 from cli.policy_documents import Trace
 from tests.support import wait
 from tests.support.cast import Cast
@@ -167,8 +166,7 @@ class Matrix:
 
 def trace(node: Node, source: str, target: str, dport: str) -> Trace:
     """What an agent answers to ``hawse policy trace``."""
-    agent = AgentClient(f"/proc/{node.machine.pid}/root/run/hawse/agent.sock")
-    return agent.post("/v1/policies/trace", {"from": source, "to": target, "dport": dport}, Trace)
+    return node.agent().post("/v1/policies/trace", {"from": source, "to": target, "dport": dport}, Trace)
 
 
 def dropped(node: Node, since: datetime) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tests.bench.document import Document, document
 from tests.bench.figures import Bar, Better, Curve, Part, Point, Row
 from tests.bench.machine_cpu import busy_of
 from tests.bench.report import number, report
-from tests.bench.rounds import Collected, turns
+from tests.bench.rounds import Collected, schedule, turns
 from tests.bench.settling import used_s
 from tests.bench.states import FEWEST, policies
 
@@ -151,6 +151,20 @@ def test_each_follows_every_other_one_as_often(count: int) -> None:
 
 def test_each_is_the_first_as_often() -> None:
     assert sorted(turns("abcdef", number)[0] for number in range(6)) == list("abcdef")
+
+
+def test_groups_stay_together_and_their_order_changes() -> None:
+    groups, numbers = ["ab", "cd"], [0, 1]
+
+    seen = [group for number in numbers for group, _, _ in schedule(groups, ["tcp", "udp"], number)]
+
+    assert seen == ["ab", "ab", "cd", "cd", "cd", "cd", "ab", "ab"]
+
+
+def test_each_measurement_of_a_round_has_an_order_of_its_own() -> None:
+    seen = [(measurement, order) for _, measurement, order in schedule(["ab"], ["tcp", "udp", "echo"], 4)]
+
+    assert seen == [("tcp", 4), ("udp", 5), ("echo", 6)]
 
 
 def test_samples_are_kept_by_contestant_whatever_the_order_and_failures_leave_a_hole() -> None:
