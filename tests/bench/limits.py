@@ -4,7 +4,8 @@ All of them are namespaces and devices of the machines, and go with them. The en
 of their own, as a container would be: no rule and no connection tracking of the machine sees the inner packets.
 
 With ``rules`` the namespaces have what Docker puts into that of every container for its name server: four rules that
-translate addresses, and so a kernel that tracks connections there and walks through chains for each packet.
+translate addresses, and so a kernel that tracks connections there and walks through chains for each packet. Their pair
+has the MTU of hawse's and Docker's overlay networks: what a container of such a network can have at best.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from tests.support.underlay import INTERFACE
 
 _ENDS: Final = ("left", "right")
 _VETH_POOL: Final = "10.63"
+_OVERLAY_MTU_BYTES: Final = 1450
+"""What a VXLAN leaves of the 1500 that a pair has otherwise."""
 _VXLAN: Final = "bare-vxlan"
 _VXLAN_POOL: Final = "10.64"
 _VXLAN_VNI: Final = 4242
@@ -39,6 +42,9 @@ def veth_pair(node: Node, image: Path, *, rules: str = "") -> Pair:
     for name in names:
         machine.must("ip", "netns", "add", name)
     machine.must("ip", "link", "add", left, "netns", left, "type", "veth", "peer", "name", right, "netns", right)
+    if rules:
+        for name in names:
+            machine.must("ip", "-n", name, "link", "set", name, "mtu", str(_OVERLAY_MTU_BYTES))
     client, server = (
         _raised(node, name, f"{_VETH_POOL}.{int(bool(rules))}.{number}", image, rules)
         for number, name in enumerate(names, 1)

@@ -26,8 +26,9 @@ DATAGRAM_BYTES: Final = 64
 _SENDS: Final = "taskset -c 0"
 _RECEIVES: Final = "taskset -c 1"
 _BOTH: Final = "taskset -c 1"
-_CONGESTION: Final = "cubic"
-"""Linux's own choice; what a machine may have been set to, like BBR, sends in a rhythm of its own."""
+_CUBIC: Final = "LD_PRELOAD=$CUBIC"
+"""Linux's own choice; what a machine may have been set to, like BBR, sends in a rhythm of its own, and iperf3 changes
+it too late."""
 _PERCENTILE: Final = re.compile(r"percentile (50|99)\.000 =\s*([0-9.]+)")
 
 
@@ -64,7 +65,7 @@ class Measurement:
 
 def measurements(*, quick: bool) -> Mapping[str, Measurement]:
     """All of them, by name; short ones in a quick run."""
-    long, datagrams_ms, echo_s, ask_ms = ("-n 300M", 250, 1, 250) if quick else ("-n 400M", 400, 1, 400)
+    long, datagrams_ms, echo_s, ask_ms = ("-n 600M", 250, 1, 250) if quick else ("-n 1000M", 400, 1, 400)
     made = (
         Measurement(
             name="tcp-1",
@@ -106,16 +107,16 @@ def measurements(*, quick: bool) -> Mapping[str, Measurement]:
 
 def serve(server: Place) -> None:
     """Start the servers that stay; those of bulk and datagrams are started for each sample, by whoever takes it."""
-    server.start("echo", f"{_BOTH} sockperf server --tcp -i 0.0.0.0 -p {ECHO_PORT}", says="using recvfrom")
+    server.start("echo", f"{_CUBIC} {_BOTH} sockperf server --tcp -i 0.0.0.0 -p {ECHO_PORT}", says="using recvfrom")
     server.start("ask", f"{_BOTH} speed serve {ASK_PORT}", says="ready")
 
 
 def bulk(pair: Pair, *, streams: int, long: str) -> tuple[float, float]:
     """Gbit/s that the receiver got by iperf3, and CPU seconds of the machine for each 10⁹ bytes."""
-    pair.server.start("bulk", f"{_RECEIVES} iperf3 -s -1 -p {BULK_PORT} --forceflush", says="listening")
+    pair.server.start("bulk", f"{_CUBIC} {_RECEIVES} iperf3 -s -1 -p {BULK_PORT} --forceflush", says="listening")
     before = busy_s()
     try:
-        command = f"{_SENDS} iperf3 -c {pair.address} -p {BULK_PORT} {long} -P {streams} -C {_CONGESTION} -J"
+        command = f"{_CUBIC} {_SENDS} iperf3 -c {pair.address} -p {BULK_PORT} {long} -P {streams} -J"
         said = pair.client.run(command)
     except PlaceFailed:
         pair.server.end("bulk")
@@ -145,7 +146,7 @@ def datagrams(pair: Pair, *, ms: int) -> tuple[float, float]:
 def echo(pair: Pair, *, seconds: int) -> tuple[float, float]:
     """p50 and p99 of a round trip of 64 bytes there and back, in microseconds, by sockperf."""
     asks = f"sockperf ping-pong --tcp --full-rtt -m 64 -i {pair.address} -p {ECHO_PORT} -t {seconds}"
-    said = pair.client.run(f"LD_PRELOAD=$PRELOADED {_BOTH} {asks}", timeout_s=seconds + 20)
+    said = pair.client.run(f"{_CUBIC}:$NO_SLEEP {_BOTH} {asks}", timeout_s=seconds + 20)
     found = dict(_PERCENTILE.findall(said))
     if len(found) != 2:
         raise PlaceFailed(f"{pair.client.name}: no percentiles of {pair.address}")

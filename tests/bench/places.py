@@ -18,7 +18,7 @@ from typing import Final
 from tests.bench.urgency import mark
 from tests.support import wait
 from tests.support.engine import CLIENT, SOCKET
-from tests.support.images import NO_SLEEP
+from tests.support.images import CUBIC, NO_SLEEP
 from tests.support.machine import Machine
 
 _BEGIN: Final = "begin-of-answer"
@@ -60,7 +60,7 @@ class Place:
         root = "" if image is None else image
         if image is not None:
             self.run(f"PATH={image}/bin:$PATH")
-        self.run(f"PRELOADED={root}{NO_SLEEP}")
+        self.run(f"NO_SLEEP={root}{NO_SLEEP} CUBIC={root}{CUBIC}")
 
     def run(self, command: str, *, timeout_s: float = _PATIENCE_S) -> str:
         """Run a command to its end and return what it said.

@@ -19,6 +19,8 @@ _SOURCES: Final = tuple(
 )
 NO_SLEEP: Final = "/lib/no_sleep.so"
 """Preloaded into sockperf, spares two seconds in which it does nothing."""
+CUBIC: Final = "/lib/cubic.so"
+"""Preloaded into programs whose TCP is measured, gives their sockets CUBIC, whatever the host is set to."""
 _COMPILE: Final = ("clang", "-O2", "-Wall", "-Wextra", "-Werror")
 # A process 1 without handler ignores SIGTERM, and «docker stop» would take its ten seconds.
 _IDLE: Final = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483 & wait"]
@@ -45,13 +47,23 @@ def build(folder: Path) -> Path:
     for source in _SOURCES:
         program = str(root / "bin" / source.stem)
         must([*_COMPILE, "-static", "-o", program, str(source)])
-    must([*_COMPILE, "-shared", "-fPIC", "-o", str(root / NO_SLEEP[1:]), str(Path(__file__).with_name("no_sleep.c"))])
+    for name in (NO_SLEEP, CUBIC):
+        preload(root, name)
     (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
     with tarfile.open(archive, "w") as tar:
         tar.add(root, arcname=".")
     return archive
+
+
+def preload(root: Path, name: str) -> Path:
+    """Compile what is preloaded under this name to where it is below a root folder; its path."""
+    library = root / name.removeprefix("/")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    source = Path(__file__).with_name(f"{library.stem}.c")
+    must([*_COMPILE, "-shared", "-fPIC", "-o", str(library), str(source)])
+    return library
 
 
 def probe(folder: Path) -> Path:

@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cubic.h"
 #include "program.h"
 
 #define AT_ONCE			    64
@@ -140,6 +141,7 @@ static void serve(const char *port)
 	int on = 1;
 
 	need(fd, "socket");
+	use_cubic(fd);
 	need(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), "reuse");
 	need(bind(fd, (struct sockaddr *)&here, sizeof(here)), "bind");
 	need(listen(fd, SOMAXCONN), "listen");
@@ -166,6 +168,7 @@ static bool ask_once(const struct sockaddr_in *there)
 	ssize_t got = 0;
 
 	need(fd, "socket");
+	use_cubic(fd);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (!connect(fd, (const struct sockaddr *)there, sizeof(*there)) &&
