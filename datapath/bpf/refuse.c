@@ -66,7 +66,7 @@ static __always_inline void answer_ipv4(struct iphdr *ipv4, __be32 source, __be3
 static __always_inline __u32 segment_length(const struct __sk_buff *skb, const struct flow *flow,
 					    const struct tcp_header *tcp)
 {
-	__u32 headers = flow->transport + (tcp->offset >> 4) * 4;
+	__u32 headers = flow->transport + tcp_header_bytes(tcp->offset);
 	__u32 bytes = skb->len > headers ? skb->len - headers : 0;
 
 	return bytes + !!(tcp->flags & TCP_SYN) + !!(tcp->flags & TCP_FIN);

@@ -50,6 +50,8 @@ OVERHEAD: Final = INNER - 14
 SEEN: Final = 64
 """Bytes of a datagram that was seen to leave whole."""
 MUCH: Final = 2_000_000
+LARGE: Final = 60_000
+"""Bytes that go out as one segment, or few."""
 _SO_RCVBUFFORCE: Final = 33
 
 
@@ -215,9 +217,9 @@ def carry_much(client: socket.socket, accepted: socket.socket) -> None:
     assert bytes(got) == content
 
 
-def test_large_segments_go_through_the_device_and_stay_large(world: World) -> None:
+def test_large_segments_are_packed_and_stay_large(world: World) -> None:
     sender = world.client.node
-    with connected(world) as (client, accepted), wire(world) as raw:
+    with connected(world) as (client, accepted), wire(world) as raw, without_tunnel(sender):
         before = sender.count(DropReason(0), Direction.EGRESS)
 
         carry_much(client, accepted)
@@ -296,10 +298,40 @@ def test_longer_packet_than_was_seen_goes_through_the_device_once(world: World) 
             assert _carries(talk, text, LONG_S)
 
 
-def test_large_segments_that_are_too_long_go_through_the_device(world: World) -> None:
-    narrow_link(world.client.node, world.receiver)
+@pytest.mark.parametrize("narrow", [narrow_link, narrow_route])
+def test_large_segments_that_are_too_long_go_through_the_device(
+    world: World, narrow: Callable[[Node, Node], None]
+) -> None:
+    narrow(world.client.node, world.receiver)
     with connected(world) as (client, accepted):
-        carry_much(client, accepted)
+        assert not _carries_large(world, client, accepted)
+
+
+def test_larger_segments_than_were_seen_go_through_the_device_once(world: World) -> None:
+    sender = world.client.node
+    with connected(world) as (client, accepted), memo.memos(sender.root) as memos:
+        (known,) = [one for one in memos.all() if one[0].protocol_and_hook >> 8 == abi.MemoHook.FROM_CONTAINER]
+        key, value = known
+        value.longest -= 1
+        memos.map.update(key, value)
+        assert not _carries_large(world, client, accepted)
+
+        assert len(accepted.recv(LARGE, socket.MSG_WAITALL)) == LARGE
+
+        assert _carries_large(world, client, accepted)
+
+
+def _carries_large(world: World, client: socket.socket, accepted: socket.socket) -> bool:
+    """Whether large segments of the client arrive while its host has no VXLAN device."""
+    with without_tunnel(world.client.node):
+        client.sendall(bytes(LARGE))
+        accepted.settimeout(SHORT_S)
+        try:
+            return len(accepted.recv(LARGE, socket.MSG_WAITALL)) == LARGE
+        except TimeoutError:
+            return False
+        finally:
+            accepted.settimeout(LONG_S)
 
 
 def test_next_hop_that_is_not_known_any_more_is_asked_for(world: World) -> None:

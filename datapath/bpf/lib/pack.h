@@ -12,8 +12,9 @@
  * time to live. The memo learns that header, the next hop, and the length. The next packets get the
  * same header and leave through the same interface, by its neighbour table and its queues, for as long
  * as the memo holds. One that is longer than any that was seen to leave whole goes through the device
- * as well, which knows how long a packet may be, and is seen again if it needed no fragments. So do
- * large ones that are still to be segmented: they gain nothing here.
+ * as well, which knows how long a packet may be, and is seen again if it needed no fragments. Of a large
+ * one of TCP, which is still to be cut, that is the length of its segments: the kernel is told which
+ * headers are the outer ones and cuts it where it leaves, or lets the interface do that.
  */
 #pragma once
 
@@ -35,10 +36,13 @@
 #define PACK_IFINDEX_MAX 0xfffff
 
 /* Flags of bpf_skb_adjust_room: the last needs Linux 5.13. */
-#define ROOM_FOR_IPV4	  (1ULL << 1)
-#define ROOM_FOR_UDP	  (1ULL << 4)
-#define ROOM_FOR_ETHERNET (1ULL << 6 | (__u64)ETH_HLEN << 56)
-#define ROOM_FOR_TUNNEL	  (ROOM_FOR_IPV4 | ROOM_FOR_UDP | ROOM_FOR_ETHERNET)
+#define ROOM_KEEPS_GSO_SIZE (1ULL << 0)
+#define ROOM_FOR_IPV4	    (1ULL << 1)
+#define ROOM_FOR_UDP	    (1ULL << 4)
+#define ROOM_FOR_ETHERNET   (1ULL << 6 | (__u64)ETH_HLEN << 56)
+#define ROOM_FOR_TUNNEL	    (ROOM_KEEPS_GSO_SIZE | ROOM_FOR_IPV4 | ROOM_FOR_UDP | ROOM_FOR_ETHERNET)
+
+#define IPV4_BYTES_MAX 0xffff
 
 /* Have the packet, which goes to the VXLAN device, tell what becomes of it; stamp says to whom. */
 static __always_inline void pack_stamp(struct __sk_buff *skb, __u32 stamp)
@@ -55,6 +59,12 @@ static __always_inline __u32 pack_stamped(const struct __sk_buff *skb, __u32 sta
 	__u32 rest = skb->priority ^ stamp;
 
 	return rest >> 24 || rest & ((1 << PACK_STAMP_BITS) - 1) ? 0 : rest >> PACK_STAMP_BITS;
+}
+
+/* Bytes of each packet of the tunnel, from its IPv4 header on, that a large one of TCP is cut into. */
+static __always_inline __u32 cut_bytes(__u32 gso_size, const struct ports_header *tcp)
+{
+	return TUNNEL_BYTES + sizeof(struct iphdr) + tcp_header_bytes(tcp->offset) + gso_size;
 }
 
 static __always_inline void pack_header(struct tunnel_header *header,
@@ -94,13 +104,21 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ipv4 = data + ETH_HLEN;
 	__u32 frame_bytes = skb->len, bytes = frame_bytes - ETH_HLEN + TUNNEL_BYTES;
+	__u32 gso_size = skb->gso_size, segments = skb->gso_segs, longest = bytes;
+	struct ports_header *ports = (void *)(ipv4 + 1);
 	struct bpf_redir_neigh hop = {};
 	struct tunnel_header header;
 	__u8 inner_tos;
 
-	if (!memo->underlay || skb->gso_size || (void *)(ipv4 + 1) > end)
+	if (!memo->underlay || (void *)(ipv4 + 1) > end)
 		return 0;
-	if (bytes > memo->longest) {
+	if (gso_size) {
+		if (ipv4->protocol != IPPROTO_TCP || (void *)(ports + 1) > end ||
+		    bytes > IPV4_BYTES_MAX)
+			return 0;
+		longest = cut_bytes(gso_size, ports);
+	}
+	if (longest > memo->longest) {
 		pack_stamp(skb, PACK_STAMP);
 		return 0;
 	}
@@ -112,7 +130,7 @@ static __always_inline int pack_again(struct __sk_buff *skb, const struct config
 		return TC_ACT_SHOT;
 	/* A veth pair notes its only queue, and every flow would leave by the first one (before 5.17). */
 	skb->queue_mapping = 0;
-	count_as(frame_bytes, 1, REASON_FORWARDED, DIRECTION_EGRESS);
+	count_as(frame_bytes, segments, REASON_FORWARDED, DIRECTION_EGRESS);
 	hop.nh_family = 2; /* AF_INET */
 	hop.ipv4_nh = memo->next_hop;
 	return redirect_neigh(memo->underlay, &hop, sizeof(hop), 0);
@@ -172,12 +190,27 @@ static __always_inline bool learn_from(struct __sk_buff *skb, const struct confi
 	       *(__u8 *)&frame->inner_ipv4 == IPV4_PLAIN;
 }
 
+/* How long a packet, or what it is cut into, has left whole; 0 = it says nothing about that. */
+static __always_inline __u32 learn_longest(struct __sk_buff *skb, const struct tunnel_frame *frame)
+{
+	__u32 gso_size = skb->gso_size;
+	struct ports_header ports;
+
+	if (!gso_size)
+		return skb->len - ETH_HLEN;
+	/* The stack has let it pass uncut, so what it is cut into fits. */
+	if (frame->inner_ipv4.protocol != IPPROTO_TCP ||
+	    bpf_skb_load_bytes(skb, offsetof(struct tunnel_frame, inner_ports), &ports,
+			       sizeof(ports)))
+		return 0;
+	return cut_bytes(gso_size, &ports);
+}
+
 /* Note how the packet leaves, in what is known of those before it. */
-static __always_inline void learn_way(struct memo_value *memo, const struct __sk_buff *skb,
+static __always_inline void learn_way(struct memo_value *memo, struct __sk_buff *skb,
 				      const struct tunnel_frame *frame, __be32 next_hop)
 {
-	/* Of a large one, which is cut yet, the length says nothing. */
-	__u32 bytes = skb->gso_size ? 0 : skb->len - ETH_HLEN;
+	__u32 bytes = learn_longest(skb, frame);
 
 	if (memo->underlay != skb->ifindex || memo->next_hop != next_hop || memo->longest < bytes)
 		memo->longest = bytes;

@@ -3,7 +3,7 @@
  * transport.h: reads what is above IPv4 into a flow: ports, flags, message types, and of fragments
  * what their first one said.
  *
- * Public: read_transport, find_plain. Maps: hawse_fragments.
+ * Public: read_transport, find_plain, tcp_header_bytes. Maps: hawse_fragments.
  */
 #pragma once
 
@@ -40,6 +40,12 @@ struct ports_header {
 	__u8 offset; /* of SCTP: type of the first chunk */
 	__u8 flags;
 };
+
+/* Of the byte of a TCP header that says where its data begin. */
+static __always_inline __u32 tcp_header_bytes(__u8 offset)
+{
+	return (offset >> 4) * 4;
+}
 
 struct icmp_header {
 	__u8 type;
