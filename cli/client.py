@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypedDict, TypeVar
 
@@ -20,6 +22,10 @@ TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 """About half a million endpoints; more than that is not the agent speaking."""
 _CHUNK_BYTES: Final = 1024 * 1024
+_LINES_TYPE: Final = "application/x-ndjson"
+_CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]")
+"""What JSON writes as an escape, but for the end of a line."""
+_OTHER_VERSION: Final = "are agent and command of the same version? hawse status, hawse --version"
 
 
 _REFUSALS: Final = frozenset({
@@ -69,6 +75,13 @@ class AgentRefused(AgentFailed):
         self.faults = tuple(faults)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    media_type: str
+    body: bytes
+
+
 class AgentClient:
     """Asks one agent. Every request is a connection of its own."""
 
@@ -85,22 +98,38 @@ class AgentClient:
             AgentWaits: it cannot answer now.
             AgentFailed: another error, or an answer that is not a document of this kind.
         """
-        return self._ask("GET", path, None, {}, kind)
+        return self._read(self._ask("GET", path, None, {}), kind)
+
+    def get_lines(self, path: str, end: type[Document]) -> tuple[str, Document]:
+        """Ask for one object a line: the lines, which are not looked into, and the last one, a document.
+
+        Raises:
+            ClientError: one of those that :meth:`get` raises.
+        """
+        answer = self._ask("GET", path, None, {"Accept": _LINES_TYPE})
+        if answer.status != HTTPStatus.OK:
+            return "", self._read(answer, end)
+        if answer.media_type != _LINES_TYPE or not answer.body.endswith(b"\n") or _CONTROL.search(answer.body):
+            raise AgentFailed(f"The agent's answer is not understood (no lines): {_OTHER_VERSION}")
+        before = answer.body.rfind(b"\n", 0, -1) + 1
+        try:
+            lines = answer.body[:before].decode()
+        except UnicodeDecodeError as err:
+            raise AgentFailed(f"The agent's answer is not understood (no text): {_OTHER_VERSION}") from err
+        return lines, self._read(_Answer(answer.status, answer.media_type, answer.body[before:]), end)
 
     def post(self, path: str, question: object, kind: type[Document]) -> Document:
         """Ask with a JSON body; raises what :meth:`get` raises."""
         body = json.dumps(question).encode()
-        return self._ask("POST", path, body, {"Content-Type": "application/json"}, kind)
+        return self._read(self._ask("POST", path, body, {"Content-Type": "application/json"}), kind)
 
     def post_text(self, path: str, text: bytes, kind: type[Document]) -> Document:
         """Ask with a policy document; raises what :meth:`get` raises."""
-        return self._ask("POST", path, text, {"Content-Type": "application/yaml"}, kind)
+        return self._read(self._ask("POST", path, text, {"Content-Type": "application/yaml"}), kind)
 
-    def _ask(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], kind: type[Document]
-    ) -> Document:
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> _Answer:
         try:
-            status, answer = self._exchange(method, path, body, headers)
+            return self._exchange(method, path, body, headers)
         except PermissionError as err:
             raise AgentForbidden(f"No permission to use {self._path}: run hawse as root") from err
         except TimeoutError as err:
@@ -120,9 +149,8 @@ class AgentClient:
             ) from err
         except http.client.HTTPException as err:
             raise AgentFailed(f"What listens at {self._path} does not speak HTTP: is it the hawse agent?") from err
-        return self._read(status, answer, kind)
 
-    def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> _Answer:
         ends = time.monotonic() + self._timeout_s
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.settimeout(self._timeout_s)
@@ -132,7 +160,8 @@ class AgentClient:
             common = {"Accept": "application/json", "Connection": "close"}
             connection.request(method, path, body=body, headers={**common, **headers})
             with connection.getresponse() as response:
-                return response.status, self._body(response, channel, ends)
+                media_type = response.headers.get_content_type()
+                return _Answer(response.status, media_type, self._body(response, channel, ends))
 
     def _body(self, response: http.client.HTTPResponse, channel: socket.socket, ends: float) -> bytes:
         body = bytearray()
@@ -152,22 +181,19 @@ class AgentClient:
                     raise http.client.IncompleteRead(bytes(body), response.length)
                 return bytes(body)
 
-    def _read(self, status: int, body: bytes, kind: type[Document]) -> Document:
+    def _read(self, answer: _Answer, kind: type[Document]) -> Document:
         try:
-            answer = json.loads(body)
+            document = json.loads(answer.body)
         except (ValueError, RecursionError) as err:
             raise AgentFailed(
-                f"What listens at {self._path} answered with status {status} and no JSON: is it the hawse agent?"
+                f"What listens at {self._path} answered with status {answer.status} and no JSON: is it the hawse agent?"
             ) from err
-        if status != HTTPStatus.OK:
-            raise _failure(status, answer)
+        if answer.status != HTTPStatus.OK:
+            raise _failure(answer.status, document)
         try:
-            return conform(answer, kind)
+            return conform(document, kind)
         except Mismatch as err:
-            raise AgentFailed(
-                f"The agent's answer is not understood ({err}): "
-                "are agent and command of the same version? hawse status, hawse --version"
-            ) from err
+            raise AgentFailed(f"The agent's answer is not understood ({err}): {_OTHER_VERSION}") from err
 
 
 def _failure(status: int, answer: object) -> AgentFailed:

@@ -160,12 +160,17 @@ class Flow(_Flow, total=False):
     drop_explanation: str
 
 
-class Flows(TypedDict):
-    """``/v1/flows``."""
+class FlowsEnd(TypedDict):
+    """Where an answer of ``/v1/flows`` ends; the last of its lines."""
 
-    flows: list[Flow]
     next: int
     lost: int
     epoch: str
     more: bool
     node_name: str
+
+
+class Flows(FlowsEnd):
+    """``/v1/flows`` as one document."""
+
+    flows: list[Flow]

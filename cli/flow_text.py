@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, tzinfo
 from typing import Final
@@ -21,8 +20,6 @@ _ICMP_TYPES: Final = {
 }
 _TITLES: Final = ("TIME", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "WHY")
 _GAP: Final = "  "
-# json.dumps would make an encoder for every line.
-_write_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def compact_line(flow: Flow, *, zone: tzinfo | None, today: date, with_policy: bool) -> str:
@@ -40,12 +37,6 @@ def compact_line(flow: Flow, *, zone: tzinfo | None, today: date, with_policy: b
     when = _time(seen) if seen.date() == today else f"{seen:%Y-%m-%d} {_time(seen)}"
     words = (when, flow["verdict"], _source(flow), "→", _destination(flow), _protocol(flow), _why(flow, with_policy))
     return printable(" ".join(word for word in words if word)) + "\n"
-
-
-def json_line(flow: Flow) -> str:
-    """Write a flow as Hubble's command does: an object with the flow, its node and its time."""
-    line = {"flow": flow, "node_name": flow["node_name"], "time": flow["time"]}
-    return _write_json(line) + "\n"
 
 
 class FlowTable:
@@ -169,11 +160,9 @@ Writer = Callable[[Sequence[Flow]], str]
 
 
 def writer(output: str, *, with_policy: bool, zone: tzinfo | None = None) -> Writer:
-    """Make the writer of an output format: ``compact``, ``table``, or ``json`` (``jsonpb`` is the same)."""
+    """Make the writer of an output format: ``compact`` or ``table``."""
     if output == "table":
         return FlowTable(zone=zone, with_policy=with_policy).rows
-    if output == "compact":
-        return lambda flows: "".join(
-            compact_line(flow, zone=zone, today=datetime.now(zone).date(), with_policy=with_policy) for flow in flows
-        )
-    return lambda flows: "".join(map(json_line, flows))
+    return lambda flows: "".join(
+        compact_line(flow, zone=zone, today=datetime.now(zone).date(), with_policy=with_policy) for flow in flows
+    )

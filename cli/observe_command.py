@@ -13,7 +13,7 @@ import click
 
 from cli.app import socket_option
 from cli.client import AgentClient, AgentForbidden, AgentUnreachable
-from cli.flow_documents import Flows
+from cli.flow_documents import Flows, FlowsEnd
 from cli.flow_text import writer
 from cli.table import printable
 
@@ -24,7 +24,12 @@ _RETRY_S: Final = 0.5
 _UNITS_S: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION: Final = re.compile(r"(?:[0-9]{1,9}[dhms])+")
 
+_LINES: Final = frozenset({"json", "jsonpb"})
+"""Outputs that the agent writes itself: both are the same."""
+
 Query = list[tuple[str, str]]
+Read = Callable[[str], tuple[str, FlowsEnd]]
+"""From what is asked for to what is printed, and where the answer ends."""
 
 
 class Since(click.ParamType[str]):
@@ -122,31 +127,43 @@ def observe(
         query.append(("since_time", since))
     if last is None and since is None:
         last = 0 if follow else _LAST
-    write = writer(output, with_policy=print_policy)
-    for page in _pages(client, query, last, follow=follow):
-        click.echo(write(page["flows"]), nl=False)
-        if page["lost"]:
-            _tell(f"{page['lost']} flows are missing: the kernel could not report them, or newer ones took their place")
+    for text, end in _pages(_reader(client, output, with_policy=print_policy), query, last, follow=follow):
+        click.echo(text, nl=False)
+        if end["lost"]:
+            _tell(f"{end['lost']} flows are missing: the kernel could not report them, or newer ones took their place")
 
 
-def _pages(client: AgentClient, query: Query, last: int | None, *, follow: bool) -> Iterator[Flows]:
+def _reader(client: AgentClient, output: str, *, with_policy: bool) -> Read:
+    # Who follows a busy host gets thousands a second: what is only handed on is not looked into.
+    if output in _LINES:
+        return lambda url: client.get_lines(url, FlowsEnd)
+    write = writer(output, with_policy=with_policy)
+
+    def read(url: str) -> tuple[str, FlowsEnd]:
+        page = client.get(url, Flows)
+        return write(page["flows"]), page
+
+    return read
+
+
+def _pages(read: Read, query: Query, last: int | None, *, follow: bool) -> Iterator[tuple[str, FlowsEnd]]:
     begin: Query = [] if last is None else [("last", str(last))]
-    page = client.get(_url(query, begin), Flows)
-    yield page
-    while follow or page["more"]:
-        epoch = page["epoch"]
-        position = [("since", str(page["next"])), ("epoch", epoch), ("wait_s", f"{_WAIT_S:g}")]
-        page = _ask(client, _url(query, position), patient=follow)
-        if page["epoch"] != epoch:
+    text, end = read(_url(query, begin))
+    yield text, end
+    while follow or end["more"]:
+        epoch = end["epoch"]
+        position = [("since", str(end["next"])), ("epoch", epoch), ("wait_s", f"{_WAIT_S:g}")]
+        text, end = _ask(read, _url(query, position), patient=follow)
+        if end["epoch"] != epoch:
             _tell("the agent was started anew: what passed in between is not shown")
-        yield page
+        yield text, end
 
 
-def _ask(client: AgentClient, url: str, *, patient: bool) -> Flows:
+def _ask(read: Read, url: str, *, patient: bool) -> tuple[str, FlowsEnd]:
     told = False
     while True:
         try:
-            return client.get(url, Flows)
+            return read(url)
         except AgentForbidden:
             raise
         except AgentUnreachable as err:

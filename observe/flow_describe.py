@@ -25,8 +25,10 @@ from observe.flow_document import (
     FileDocument,
     FlowDocument,
     FlowEndDocument,
+    FlowLineDocument,
     FlowPolicyDocument,
     FlowsDocument,
+    FlowsEndDocument,
     FlowServiceDocument,
     IcmpDocument,
     InterfaceDocument,
@@ -69,6 +71,13 @@ def page_document(log: FlowLog, page: FlowPage) -> FlowsDocument:
         more=page.more,
         node_name=log.node,
     )
+
+
+def page_lines(page: FlowsDocument) -> list[FlowLineDocument | FlowsEndDocument]:
+    """Say the same line by line."""
+    end = FlowsEndDocument(next=page.next, lost=page.lost, epoch=page.epoch, more=page.more, node_name=page.node_name)
+    lines = [FlowLineDocument(flow=flow, node_name=flow.node_name, time=flow.time) for flow in page.flows]
+    return [*lines, end]
 
 
 class _Describer:

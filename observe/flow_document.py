@@ -203,10 +203,9 @@ class FlowDocument(Struct, frozen=True, kw_only=True, rename={"ip": "IP", "flow_
     ] = UNSET
 
 
-class FlowsDocument(Struct, frozen=True, kw_only=True):
-    """Flows of this node, oldest first."""
+class FlowsEndDocument(Struct, frozen=True, kw_only=True):
+    """Where an answer ends, and how to go on."""
 
-    flows: list[FlowDocument]
     next: Annotated[int, Meta(description="since of the next request.")]
     lost: Annotated[
         int,
@@ -217,3 +216,17 @@ class FlowsDocument(Struct, frozen=True, kw_only=True):
     epoch: Annotated[str, Meta(description="Names the numbers; another one: the agent was started anew.")]
     more: Annotated[bool, Meta(description="More flows are there already.")]
     node_name: str
+
+
+class FlowsDocument(FlowsEndDocument, frozen=True, kw_only=True):
+    """Flows of this node, oldest first."""
+
+    flows: list[FlowDocument]
+
+
+class FlowLineDocument(Struct, frozen=True, kw_only=True):
+    """A flow as Hubble's command writes it, for an answer of one object a line; the last line is the end."""
+
+    flow: FlowDocument
+    node_name: str
+    time: Time

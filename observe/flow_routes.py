@@ -1,4 +1,7 @@
-"""``GET /v1/flows``: the last flows of this node, and as they come."""
+"""``GET /v1/flows``: the last flows of this node, and as they come; as one document, or one object a line.
+
+Lines are for who hands flows on: they can be printed as they are, without looking into thousands a second.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from flask import Response, request
 
 from model.errors import Exhausted, InvalidInput
 from observe.document import ErrorDocument
-from observe.flow_describe import page_document
+from observe.flow_describe import page_document, page_lines
 from observe.flow_document import FlowsDocument
 from observe.flow_filter import parse_filter
 from observe.flow_ring import CAPACITY, FlowLog
 
 FLOWS_PATH: Final = "/v1/flows"
+LINES_TYPE: Final = "application/x-ndjson"
+_DOCUMENT_TYPE: Final = "application/json"
 MAX_WAIT_S: Final = 5.0
 """Shorter than what a client waits for an answer (10 s) and the agent for its last answers when it stops (8 s)."""
 
@@ -76,14 +81,18 @@ def flow_view(log: FlowLog) -> Callable[[], Response]:
 
     It answers 400 for a parameter that cannot be read and 429 when too many requests wait already.
     """
+    encoder = msgspec.json.Encoder()
 
     def flows() -> Response:
         try:
-            return _json(read_flows(log, request.args.to_dict(flat=False)), HTTPStatus.OK)
+            page = read_flows(log, request.args.to_dict(flat=False))
         except InvalidInput as err:
             return _json(ErrorDocument(error=str(err)), HTTPStatus.BAD_REQUEST)
         except Exhausted as err:
             return _json(ErrorDocument(error=str(err)), HTTPStatus.TOO_MANY_REQUESTS)
+        if request.accept_mimetypes.best_match((_DOCUMENT_TYPE, LINES_TYPE)) == LINES_TYPE:
+            return Response(encoder.encode_lines(page_lines(page)), mimetype=LINES_TYPE)
+        return _json(page, HTTPStatus.OK)
 
     return flows
 
@@ -132,4 +141,4 @@ def _seconds(parameters: dict[str, Sequence[str]], name: str) -> float:
 
 
 def _json(document: object, status: HTTPStatus) -> Response:
-    return Response(msgspec.json.encode(document), status=status, mimetype="application/json")
+    return Response(msgspec.json.encode(document), status=status, mimetype=_DOCUMENT_TYPE)

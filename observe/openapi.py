@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from observe.document import ErrorDocument
-from observe.flow_document import FlowsDocument
-from observe.flow_routes import FLOW_PARAMETERS, FLOWS_PATH
+from observe.flow_document import FlowLineDocument, FlowsDocument, FlowsEndDocument
+from observe.flow_routes import FLOW_PARAMETERS, FLOWS_PATH, LINES_TYPE
 from observe.policy_document import RefusalDocument
 from observe.request import MAX_BODY_BYTES
 from observe.route import Asking, Route
 from observe.routes import ROUTES
 
-VERSION: Final = "1.2"
+VERSION: Final = "1.3"
 """Of the API, not of hawse: raised when fields are added."""
 
 _SCHEMAS: Final = "#/components/schemas/"
@@ -26,6 +26,8 @@ def describe_api() -> dict[str, Any]:
         ErrorDocument,
         RefusalDocument,
         FlowsDocument,
+        FlowLineDocument,
+        FlowsEndDocument,
         *(route.document for route in ROUTES),
     ]
     documents += [route.question for route in ROUTES if route.asking is Asking.JSON and route.question]
@@ -77,12 +79,22 @@ def _flows() -> dict[str, Any]:
             for parameter in FLOW_PARAMETERS
         ],
         "responses": {
-            "200": _answer("The answer.", _reference(FlowsDocument)),
+            "200": _flows_answer(),
             "400": _answer("The request is not understood.", error),
             "429": _answer("Too many requests wait already.", error),
             "500": _answer("The agent or the kernel failed.", error),
         },
     }
+
+
+def _flows_answer() -> dict[str, Any]:
+    answer = _answer("The answer; as lines, if the request accepts only these.", _reference(FlowsDocument))
+    line = {
+        "description": "One object a line: the flows, and at last where the answer ends.",
+        "anyOf": [_reference(FlowLineDocument), _reference(FlowsEndDocument)],
+    }
+    answer["content"][LINES_TYPE] = {"schema": line}
+    return answer
 
 
 def _operation_id(route: Route) -> str:

@@ -23,7 +23,7 @@ from flask import Flask
 from cli import flow_documents
 from cli.client import AgentClient, AgentFailed, AgentUnreachable
 from cli.flow_documents import Flow, Flows
-from cli.flow_text import FlowTable, compact_line, json_line
+from cli.flow_text import FlowTable, compact_line
 from cli.observe_command import observe
 from datapath.api import Direction
 from datapath.flow_event import FlowVerdict
@@ -47,7 +47,7 @@ from tests.support.flow_world import (
     flow_world,
     forwarded,
 )
-from tests.support.unix_server import serve_application
+from tests.support.unix_server import sends, serve_application, serve_connection
 
 TODAY = date(2026, 3, 1)
 OUTSIDE = ipaddress.ip_address("198.51.100.7")
@@ -105,6 +105,7 @@ def _shape(kind: Any) -> Any:
 
 def test_command_reads_what_the_agent_writes() -> None:
     assert _shape(flow_documents.Flows) == _shape(flow_document.FlowsDocument)
+    assert _shape(flow_documents.FlowsEnd) == _shape(flow_document.FlowsEndDocument)
 
 
 PACKET = "web(1021) 10.1.0.5:41022 → db(1040) 10.1.1.7:5432"
@@ -254,7 +255,9 @@ def test_names_cannot_steer_the_terminal(world: FlowWorld, agent: Path) -> None:
 
     assert "we\\x1b[2Jb(1021)" in compact_line(flow, zone=UTC, today=TODAY, with_policy=False)
     assert "we\\x1b[2Jb(1021)" in FlowTable(zone=UTC, with_policy=False).rows([flow])
-    assert "\x1b" not in json_line(flow)
+    shown = _run(agent, "-o", "json").stdout
+    assert "\x1b" not in shown
+    assert "we\\u001b[2Jb" in shown
 
 
 def test_table_grows_and_has_its_titles_once(world: FlowWorld, agent: Path) -> None:
@@ -284,7 +287,54 @@ def test_json_is_an_object_a_line_as_hubble_writes_it(world: FlowWorld, agent: P
     assert [sorted(line) for line in lines] == [["flow", "node_name", "time"]] * 2
     assert [line["flow"]["verdict"] for line in lines] == ["DROPPED", "FORWARDED"]
     assert (lines[0]["node_name"], lines[0]["time"]) == ("alpha", "2026-03-01T12:00:01.204000Z")
+    assert [line["flow"] for line in lines] == AgentClient(str(agent)).get(FLOWS_PATH, Flows)["flows"]
     assert lines[0]["flow"]["source"]["pod_name"] == "web"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "media_type"),
+    [
+        ({}, "application/json"),
+        ({"Accept": "*/*"}, "application/json"),
+        ({"Accept": "application/json, application/x-ndjson"}, "application/json"),
+        ({"Accept": "application/x-ndjson"}, "application/x-ndjson"),
+        ({"Accept": "text/html"}, "application/json"),
+    ],
+)
+def test_lines_are_for_who_asks_for_them(world: FlowWorld, accepted: dict[str, str], media_type: str) -> None:
+    app = Flask(__name__)
+    app.add_url_rule(FLOWS_PATH, view_func=flow_view(world.log), endpoint="flows")
+
+    assert app.test_client().get(FLOWS_PATH, headers=accepted).mimetype == media_type
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        ("application/json", b'{"flows":[]}\n'),
+        ("application/x-ndjson", b'{"next":0}'),
+        ("application/x-ndjson", b'{"flow":"\x1b[2J"}\n{"next":0}\n'),
+        ("application/x-ndjson", b'{"flow":"\xff"}\n{"next":0}\n'),
+        ("application/x-ndjson", b'{"flow":{}}\n{"next":0}\n'),
+        ("application/x-ndjson", b"\n\n"),
+    ],
+    ids=["a document", "no end of the line", "a control character", "no UTF-8", "no end", "nothing"],
+)
+def test_lines_that_are_not_the_agents_are_refused(tmp_path: Path, media_type: str, body: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+    with serve_connection(sends(head + body), tmp_path / "agent.sock") as path:
+        result = _run(path, "-o", "json")
+
+    assert isinstance(result.exception, AgentFailed)
+    assert result.stdout == ""
+
+
+def test_a_refusal_is_told_also_where_lines_are_asked_for(agent: Path) -> None:
+    result = _run(agent, "-o", "json", "--port", "none")
+
+    assert isinstance(result.exception, AgentFailed)
+    assert "none" in str(result.exception)
 
 
 def test_the_last_twenty_are_shown(world: FlowWorld, agent: Path) -> None:
