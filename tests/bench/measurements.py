@@ -65,7 +65,7 @@ class Measurement:
 
 def measurements(*, quick: bool) -> Mapping[str, Measurement]:
     """All of them, by name; short ones in a quick run."""
-    long, datagrams_ms, echo_s, ask_ms = ("-n 600M", 250, 1, 250) if quick else ("-n 1000M", 400, 1, 400)
+    long, datagrams_ms, echo_s, ask_ms = ("-n 600M", 250, 1, 250) if quick else ("-n 3000M", 400, 1, 400)
     made = (
         Measurement(
             name="tcp-1",
