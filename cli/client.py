@@ -98,7 +98,7 @@ class AgentClient:
             AgentWaits: it cannot answer now.
             AgentFailed: another error, or an answer that is not a document of this kind.
         """
-        return self._read(self._ask("GET", path, None, {}), kind)
+        return self._read(self._ask("GET", path, None, {}).body, kind)
 
     def get_lines(self, path: str, end: type[Document]) -> tuple[str, Document]:
         """Ask for one object a line: the lines, which are not looked into, and the last one, a document.
@@ -107,29 +107,28 @@ class AgentClient:
             ClientError: one of those that :meth:`get` raises.
         """
         answer = self._ask("GET", path, None, {"Accept": _LINES_TYPE})
-        if answer.status != HTTPStatus.OK:
-            return "", self._read(answer, end)
         if answer.media_type != _LINES_TYPE or not answer.body.endswith(b"\n") or _CONTROL.search(answer.body):
             raise AgentFailed(f"The agent's answer is not understood (no lines): {_OTHER_VERSION}")
-        before = answer.body.rfind(b"\n", 0, -1) + 1
+        last = answer.body.rfind(b"\n", 0, -1) + 1
         try:
-            lines = answer.body[:before].decode()
+            lines = answer.body[:last].decode()
         except UnicodeDecodeError as err:
             raise AgentFailed(f"The agent's answer is not understood (no text): {_OTHER_VERSION}") from err
-        return lines, self._read(_Answer(answer.status, answer.media_type, answer.body[before:]), end)
+        return lines, self._read(answer.body[last:], end)
 
     def post(self, path: str, question: object, kind: type[Document]) -> Document:
         """Ask with a JSON body; raises what :meth:`get` raises."""
         body = json.dumps(question).encode()
-        return self._read(self._ask("POST", path, body, {"Content-Type": "application/json"}), kind)
+        return self._read(self._ask("POST", path, body, {"Content-Type": "application/json"}).body, kind)
 
     def post_text(self, path: str, text: bytes, kind: type[Document]) -> Document:
         """Ask with a policy document; raises what :meth:`get` raises."""
-        return self._read(self._ask("POST", path, text, {"Content-Type": "application/yaml"}), kind)
+        return self._read(self._ask("POST", path, text, {"Content-Type": "application/yaml"}).body, kind)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> _Answer:
+        """Ask, and raise what the agent refuses or cannot do."""
         try:
-            return self._exchange(method, path, body, headers)
+            answer = self._exchange(method, path, body, headers)
         except PermissionError as err:
             raise AgentForbidden(f"No permission to use {self._path}: run hawse as root") from err
         except TimeoutError as err:
@@ -149,6 +148,9 @@ class AgentClient:
             ) from err
         except http.client.HTTPException as err:
             raise AgentFailed(f"What listens at {self._path} does not speak HTTP: is it the hawse agent?") from err
+        if answer.status != HTTPStatus.OK:
+            raise _failure(answer.status, self._decode(answer.status, answer.body))
+        return answer
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> _Answer:
         ends = time.monotonic() + self._timeout_s
@@ -181,19 +183,20 @@ class AgentClient:
                     raise http.client.IncompleteRead(bytes(body), response.length)
                 return bytes(body)
 
-    def _read(self, answer: _Answer, kind: type[Document]) -> Document:
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError) as err:
-            raise AgentFailed(
-                f"What listens at {self._path} answered with status {answer.status} and no JSON: is it the hawse agent?"
-            ) from err
-        if answer.status != HTTPStatus.OK:
-            raise _failure(answer.status, document)
+    def _read(self, body: bytes, kind: type[Document]) -> Document:
+        document = self._decode(HTTPStatus.OK, body)
         try:
             return conform(document, kind)
         except Mismatch as err:
             raise AgentFailed(f"The agent's answer is not understood ({err}): {_OTHER_VERSION}") from err
+
+    def _decode(self, status: int, body: bytes) -> object:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as err:
+            raise AgentFailed(
+                f"What listens at {self._path} answered with status {int(status)} and no JSON: is it the hawse agent?"
+            ) from err
 
 
 def _failure(status: int, answer: object) -> AgentFailed:

@@ -60,11 +60,15 @@ def world() -> Iterator[FlowWorld]:
         yield made
 
 
-@contextlib.contextmanager
-def _serving(world: FlowWorld, path: Path) -> Iterator[Path]:
+def _app(world: FlowWorld) -> Flask:
     app = Flask(__name__)
     app.add_url_rule(FLOWS_PATH, view_func=flow_view(world.log), endpoint="flows")
-    with serve_application(app, path):
+    return app
+
+
+@contextlib.contextmanager
+def _serving(world: FlowWorld, path: Path) -> Iterator[Path]:
+    with serve_application(_app(world), path):
         yield path
 
 
@@ -302,10 +306,7 @@ def test_json_is_an_object_a_line_as_hubble_writes_it(world: FlowWorld, agent: P
     ],
 )
 def test_lines_are_for_who_asks_for_them(world: FlowWorld, accepted: dict[str, str], media_type: str) -> None:
-    app = Flask(__name__)
-    app.add_url_rule(FLOWS_PATH, view_func=flow_view(world.log), endpoint="flows")
-
-    assert app.test_client().get(FLOWS_PATH, headers=accepted).mimetype == media_type
+    assert _app(world).test_client().get(FLOWS_PATH, headers=accepted).mimetype == media_type
 
 
 @pytest.mark.parametrize(
